@@ -1,0 +1,2 @@
+//! The loadgen program.
+fn main() {}

@@ -1,0 +1,283 @@
+//! The boundary to the file system: every file operation of the spool and of the mailboxes.
+//!
+//! [`RealDisk`] does them below one directory, by descriptor, so that the process may change directory and nobody can
+//! swap the directory under it. Tests bring a faulty disk of their own. Nothing here decides: what an error means is
+//! said by the callers. Never called on the event loop (starting apart).
+
+use std::fs::{self, File as StdFile};
+use std::io::{self, IoSlice};
+use std::os::unix::fs::{FileExt, MetadataExt};
+use std::path::Path;
+
+use rustix::fs::{AtFlags, FallocateFlags, FlockOperation, Mode, OFlags};
+
+/// A directory tree, and what may be done to it. Paths are relative to its root; no path may leave it.
+pub trait Disk: Send + Sync {
+    /// Opens or creates a file. A symbolic link as the last component is an error, never followed.
+    fn open(&self, path: &Path, how: Open) -> io::Result<Box<dyn File>>;
+    /// Renames a file, replacing what has that name. Durable after [`sync_dir`](Disk::sync_dir) of both directories.
+    fn rename(&self, from: &Path, to: &Path) -> io::Result<()>;
+    /// Gives a file a second name. `AlreadyExists` if the name is taken.
+    fn link(&self, from: &Path, to: &Path) -> io::Result<()>;
+    /// Removes a file's name.
+    fn remove(&self, path: &Path) -> io::Result<()>;
+    /// Creates one directory, for its owner only (0700). `AlreadyExists` if the name is taken.
+    fn create_dir(&self, path: &Path) -> io::Result<()>;
+    /// The names in a directory, in no order, without `.` and `..`; names that are not UTF-8 are left out: none of
+    /// ours are.
+    fn list(&self, path: &Path) -> io::Result<Vec<String>>;
+    /// Makes the names in a directory durable (fsync of the directory).
+    fn sync_dir(&self, path: &Path) -> io::Result<()>;
+    /// Makes everything written so far durable, data and names (syncfs). An error may stem from any write since the
+    /// last call that reported one.
+    fn sync_all(&self) -> io::Result<()>;
+    /// 64 random bits that nobody can guess.
+    fn random(&self) -> u64;
+}
+
+/// An open file.
+pub trait File: Send + Sync {
+    /// Writes the slices one after the other at `offset`; may write less than all, and says how much.
+    fn write_at(&self, slices: &[IoSlice<'_>], offset: u64) -> io::Result<usize>;
+    /// Reads at `offset`; may read less than asked, 0 at the end of the file.
+    fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<usize>;
+    /// Reserves `size` octets from the file's start, so that writing there cannot run out of space; grows the file.
+    fn allocate(&self, size: u64) -> io::Result<()>;
+    /// Makes the file's data durable, and of its metadata what reading the data needs (fdatasync).
+    fn sync_data(&self) -> io::Result<()>;
+    /// Forgets cached pages that are clean, so that the next read shows what the disk holds.
+    fn drop_cache(&self) -> io::Result<()>;
+    /// The file's length in octets.
+    fn size(&self) -> io::Result<u64>;
+}
+
+/// How to open a file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Open {
+    /// For reading; it must exist.
+    Read,
+    /// For reading and writing; it must exist.
+    Write,
+    /// For reading and writing; it must not exist (`AlreadyExists`), and is made for its owner only (0600).
+    Create,
+}
+
+/// Writes all of `slices` at `offset`, however short the single writes turn out.
+pub fn write_all_at(file: &dyn File, slices: &mut [IoSlice<'_>], mut offset: u64) -> io::Result<()> {
+    let mut rest = slices;
+    IoSlice::advance_slices(&mut rest, 0); // drops leading empty slices, which would look like an end
+    while !rest.is_empty() {
+        match file.write_at(&rest[..rest.len().min(IOV_MAX)], offset) {
+            Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
+            Ok(written) => {
+                offset += written as u64;
+                IoSlice::advance_slices(&mut rest, written);
+            }
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(())
+}
+
+/// Fills `buffer` from `offset`, or as much of it as the file has; says how much.
+pub fn read_full_at(file: &dyn File, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
+    let mut filled = 0;
+    while filled < buffer.len() {
+        match file.read_at(&mut buffer[filled..], offset + filled as u64) {
+            Ok(0) => break,
+            Ok(read) => filled += read,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(filled)
+}
+
+/// The slices one vectored write takes (Linux: UIO_MAXIOV).
+pub const IOV_MAX: usize = 1024;
+
+/// The real file system, below one directory.
+pub struct RealDisk {
+    /// Opened before any write, so that `syncfs` reports every write-back error since.
+    root: StdFile,
+}
+
+impl RealDisk {
+    /// Opens the directory `root`, making it and its parents if need be, and its sub-directories `below`.
+    pub fn open(root: &Path, below: &[&str]) -> io::Result<RealDisk> {
+        use std::os::unix::fs::DirBuilderExt;
+        fs::DirBuilder::new().recursive(true).mode(0o700).create(root)?;
+        let disk = RealDisk { root: StdFile::open(root)? };
+        for name in below {
+            match disk.create_dir(Path::new(name)) {
+                Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(error),
+                _ => {}
+            }
+        }
+        disk.root.sync_all()?;
+        Ok(disk)
+    }
+
+    /// Locks the directory for this process. False if another holds it. The lock lives as long as the disk.
+    pub fn lock(&self) -> io::Result<bool> {
+        match rustix::fs::flock(&self.root, FlockOperation::NonBlockingLockExclusive) {
+            Ok(()) => Ok(true),
+            Err(rustix::io::Errno::WOULDBLOCK) => Ok(false),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// Whether two sub-directories lie on one file system, which hard links and one `syncfs` need.
+    pub fn same_file_system(&self, one: &Path, other: &Path) -> io::Result<bool> {
+        let device = |path| rustix::fs::statat(&self.root, path, AtFlags::empty()).map(|stat| stat.st_dev);
+        Ok(device(one)? == device(other)? && device(one)? == self.root.metadata()?.dev())
+    }
+}
+
+impl Disk for RealDisk {
+    fn open(&self, path: &Path, how: Open) -> io::Result<Box<dyn File>> {
+        let flags = match how {
+            Open::Read => OFlags::RDONLY,
+            Open::Write => OFlags::RDWR,
+            Open::Create => OFlags::RDWR | OFlags::CREATE | OFlags::EXCL,
+        } | OFlags::CLOEXEC
+            | OFlags::NOFOLLOW;
+        let file = rustix::fs::openat(&self.root, path, flags, Mode::RUSR | Mode::WUSR)?;
+        Ok(Box::new(RealFile(file.into())))
+    }
+
+    fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
+        Ok(rustix::fs::renameat(&self.root, from, &self.root, to)?)
+    }
+
+    fn link(&self, from: &Path, to: &Path) -> io::Result<()> {
+        Ok(rustix::fs::linkat(&self.root, from, &self.root, to, AtFlags::empty())?)
+    }
+
+    fn remove(&self, path: &Path) -> io::Result<()> {
+        Ok(rustix::fs::unlinkat(&self.root, path, AtFlags::empty())?)
+    }
+
+    fn create_dir(&self, path: &Path) -> io::Result<()> {
+        Ok(rustix::fs::mkdirat(&self.root, path, Mode::RWXU)?)
+    }
+
+    fn list(&self, path: &Path) -> io::Result<Vec<String>> {
+        let directory = self.open_dir(path)?;
+        let mut names = Vec::new();
+        for entry in rustix::fs::Dir::read_from(&directory)? {
+            if let Ok(name) = entry?.file_name().to_str()
+                && name != "."
+                && name != ".."
+            {
+                names.push(name.to_owned());
+            }
+        }
+        Ok(names)
+    }
+
+    fn sync_dir(&self, path: &Path) -> io::Result<()> {
+        Ok(rustix::fs::fsync(self.open_dir(path)?)?)
+    }
+
+    fn sync_all(&self) -> io::Result<()> {
+        Ok(rustix::fs::syncfs(&self.root)?)
+    }
+
+    fn random(&self) -> u64 {
+        let mut bits = [0; 8];
+        let filled = rustix::rand::getrandom(&mut bits, rustix::rand::GetRandomFlags::empty());
+        assert_eq!(filled, Ok(8), "getrandom gives 8 octets on every Linux that we run on");
+        u64::from_ne_bytes(bits)
+    }
+}
+
+impl RealDisk {
+    fn open_dir(&self, path: &Path) -> io::Result<std::os::fd::OwnedFd> {
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC | OFlags::NOFOLLOW;
+        Ok(rustix::fs::openat(&self.root, path, flags, Mode::empty())?)
+    }
+}
+
+struct RealFile(StdFile);
+
+impl File for RealFile {
+    fn write_at(&self, slices: &[IoSlice<'_>], offset: u64) -> io::Result<usize> {
+        Ok(rustix::io::pwritev(&self.0, slices, offset)?)
+    }
+
+    fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
+        FileExt::read_at(&self.0, buffer, offset)
+    }
+
+    fn allocate(&self, size: u64) -> io::Result<()> {
+        Ok(rustix::fs::fallocate(&self.0, FallocateFlags::empty(), 0, size)?)
+    }
+
+    fn sync_data(&self) -> io::Result<()> {
+        Ok(rustix::fs::fdatasync(&self.0)?)
+    }
+
+    fn drop_cache(&self) -> io::Result<()> {
+        Ok(rustix::fs::fadvise(&self.0, 0, None, rustix::fs::Advice::DontNeed)?)
+    }
+
+    fn size(&self) -> io::Result<u64> {
+        Ok(self.0.metadata()?.len())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn disk() -> (tempfile::TempDir, RealDisk) {
+        let root = tempfile::tempdir().unwrap();
+        let disk = RealDisk::open(root.path(), &["a"]).unwrap();
+        (root, disk)
+    }
+
+    #[test]
+    fn what_is_written_in_pieces_reads_back_whole() {
+        let (_root, disk) = disk();
+        let file = disk.open(Path::new("a/f"), Open::Create).unwrap();
+        let pieces: Vec<Vec<u8>> = (0..3000u32).map(|n| vec![n as u8; (n % 7) as usize]).collect();
+        let mut slices: Vec<_> = pieces.iter().map(|piece| IoSlice::new(piece)).collect();
+        write_all_at(&*file, &mut slices, 5).unwrap();
+        let whole = pieces.concat();
+        let mut read = vec![0; whole.len() + 10];
+        assert_eq!(read_full_at(&*file, &mut read, 5).unwrap(), whole.len());
+        assert_eq!(read[..whole.len()], whole);
+        assert_eq!(file.size().unwrap(), 5 + whole.len() as u64);
+    }
+
+    #[test]
+    fn a_file_is_created_once_and_for_its_owner_only() {
+        use std::os::unix::fs::PermissionsExt;
+        let (root, disk) = disk();
+        disk.open(Path::new("a/f"), Open::Create).unwrap();
+        let error = disk.open(Path::new("a/f"), Open::Create).err().unwrap();
+        assert_eq!(error.kind(), io::ErrorKind::AlreadyExists);
+        let mode = |path| fs::metadata(root.path().join(path)).unwrap().permissions().mode() & 0o777;
+        assert_eq!((mode("a/f"), mode("a")), (0o600, 0o700));
+    }
+
+    #[test]
+    fn a_symbolic_link_is_not_followed() {
+        let (root, disk) = disk();
+        std::os::unix::fs::symlink("/etc/passwd", root.path().join("a/link")).unwrap();
+        assert!(disk.open(Path::new("a/link"), Open::Read).is_err());
+        assert!(disk.open(Path::new("a/link"), Open::Write).is_err());
+    }
+
+    #[test]
+    fn a_second_owner_does_not_get_the_lock() {
+        let (root, disk) = disk();
+        assert!(disk.lock().unwrap());
+        let second = RealDisk::open(root.path(), &[]).unwrap();
+        assert!(!second.lock().unwrap());
+        drop(disk);
+        assert!(second.lock().unwrap());
+    }
+}

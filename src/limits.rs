@@ -1,0 +1,123 @@
+//! Every bound, with its reason. What is not bounded here is bounded by one of these.
+//!
+//! Bounds that an operator may set are in [`Options`](crate::server::Options); here stand their defaults.
+
+/// Octets of a command line with its CRLF. RFC 5321 4.5.3.1.4 wants 512, MAIL and RCPT with the parameters of
+/// RFC 1870, 3461, 4954 and 6531 want up to 1,600 more.
+pub const COMMAND_LINE_MAX: usize = 2048;
+
+/// Octets of one over-long command line that are read and thrown away before the connection is given up: whoever
+/// sends that many speaks another protocol.
+pub const COMMAND_LINE_DISCARD_MAX: usize = 64 * 1024;
+
+/// Octets of a path with its angle brackets (RFC 5321 4.5.3.1.3).
+pub const PATH_MAX: usize = 256;
+
+/// Octets of a domain (RFC 5321 4.5.3.1.2), and of one of its labels (RFC 1035 2.3.4).
+pub const DOMAIN_MAX: usize = 255;
+/// See [`DOMAIN_MAX`].
+pub const LABEL_MAX: usize = 63;
+
+/// Recipients of a message by default. RFC 5321 4.5.3.1.8 wants at least 100; more than 1,000 is not mail but a list.
+pub const RECIPIENTS_MAX_DEFAULT: usize = 1000;
+
+/// Octets of all the forward-paths of a transaction: 1,000 recipients of the usual length with room to spare, so that
+/// an envelope cannot become the memory hole that the data is not.
+pub const ENVELOPE_MAX: usize = 128 * 1024;
+
+/// Received fields after which a message is held to go in circles (RFC 5321 6.3 wants at least 100).
+pub const RECEIVED_FIELDS_MAX: u32 = 100;
+
+/// Negative replies to a client's mistakes in one session, before 421 ends it.
+pub const SESSION_ERRORS_MAX: u32 = 20;
+
+/// Replies that wait to be written, in octets. While more wait, nothing further is read (a slow reader costs this
+/// much); one reply, EHLO's included, always fits the difference to the allocation.
+pub const OUTBOX_MAX: usize = 16 * 1024;
+
+/// The longest single reply, all its lines: EHLO with every extension stays far below.
+pub const REPLY_MAX: usize = 1024;
+
+/// The receive buffer that the loop's sessions share, in octets: the most one connection is read in one system call.
+/// Large enough that a megabyte takes a dozen calls, small enough for the processor's second-level cache.
+pub const RECEIVE_BUFFER: usize = 128 * 1024;
+
+/// Octets that one connection may be read in one turn before the others have theirs.
+pub const READ_PER_TURN: usize = 2 * RECEIVE_BUFFER;
+
+/// Connections accepted in one turn, so that a flood of them does not stop the sessions there are.
+pub const ACCEPTS_PER_TURN: usize = 16;
+
+/// Connections that the kernel may hold ready for us: a burst of thousands must not wait for SYN retransmissions.
+pub const LISTEN_BACKLOG: i32 = 4096;
+
+/// Readiness events taken from the kernel in one turn.
+pub const EVENTS_PER_TURN: usize = 1024;
+
+/// Octets of input thrown away after a last reply, so that the close does not become a reset that destroys the reply.
+pub const LINGER_MAX: usize = 64 * 1024;
+/// Seconds that such throwing away lasts at the most.
+pub const LINGER_SECS: u64 = 2;
+
+/// Seconds in which a client has to take some of the replies that wait for it.
+pub const WRITE_TIMEOUT_SECS: u64 = 60;
+
+/// The slowest mail data worth waiting for, in octets a minute (500 a second): below, it is an attack or a dead line.
+pub const DATA_RATE_MIN_PER_MINUTE: u64 = 30_000;
+
+/// Memory for all mail data that is not yet on disk, and all carries, by default.
+pub const MEMORY_DEFAULT: u64 = 256 * 1024 * 1024;
+/// The largest message by default.
+pub const MESSAGE_SIZE_DEFAULT: u64 = 50 * 1024 * 1024;
+/// The size of the spool by default.
+pub const SPOOL_SIZE_DEFAULT: u64 = 4 * 1024 * 1024 * 1024;
+
+/// Messages that wait for delivery. An entry costs 40 octets, so the queue stays below 40 MiB; 200 seconds of
+/// acceptance at 5,000 a second more than is delivered.
+pub const QUEUE_MAX: usize = 1_000_000;
+
+/// Octets of a spool segment: large enough that a change of segment is rare (one in 50,000 messages of 1 KiB), small
+/// enough to be written with zeros in less than a second.
+pub const SEGMENT_SIZE: u64 = 64 * 1024 * 1024;
+
+/// A batch begins on a multiple of this, so that a committed sector is never written again.
+pub const BATCH_ALIGN: u64 = 4096;
+
+/// Slices of a batch: what one vectored write takes. A message needs two.
+pub const BATCH_SLICES_MAX: usize = crate::disk::IOV_MAX;
+
+/// Segments kept for recycling beyond the one that is next, as files: more would hold disk space for nothing.
+pub const SEGMENTS_FREE_MAX: usize = 2;
+
+/// Milliseconds after which settle records that found no batch to ride on are committed on their own.
+pub const SETTLE_DELAY_MS: u64 = 1000;
+
+/// Messages of one delivery job: large enough that its one `syncfs` is shared by many, small enough that the first
+/// does not wait long for the last.
+pub const DELIVERY_BATCH_MAX: usize = 512;
+/// Octets of one delivery job, which the courier reads into memory.
+pub const DELIVERY_BATCH_OCTETS_MAX: u64 = 8 * 1024 * 1024;
+
+/// Attempts to deliver into one mailbox before the message is set aside.
+pub const DELIVERY_ATTEMPTS_MAX: u32 = 3;
+
+/// Octets of one component of a mailbox's path; longer ones are cut to [`MAILBOX_NAME_KEPT`] and a hash. File systems
+/// take 255, and the Maildir below needs none of it.
+pub const MAILBOX_NAME_MAX: usize = 200;
+/// See [`MAILBOX_NAME_MAX`].
+pub const MAILBOX_NAME_KEPT: usize = 150;
+
+/// Characters of one logged value: the rest tells nothing that these do not.
+pub const LOG_VALUE_MAX: usize = 256;
+/// Log lines that wait for the writer; beyond, lines are dropped and counted, for the loop must not wait.
+pub const LOG_QUEUE_MAX: usize = 8192;
+
+// What must hold between them.
+const _: () = assert!(COMMAND_LINE_MAX < RECEIVE_BUFFER, "a whole command line fits the receive buffer");
+const _: () = assert!(COMMAND_LINE_DISCARD_MAX >= COMMAND_LINE_MAX);
+const _: () = assert!(REPLY_MAX * 4 <= OUTBOX_MAX, "a full outbox is rare");
+const _: () = assert!(SEGMENT_SIZE % BATCH_ALIGN == 0);
+const _: () = assert!(SPOOL_SIZE_DEFAULT >= 4 * SEGMENT_SIZE);
+const _: () = assert!(MESSAGE_SIZE_DEFAULT + (1 << 20) < SEGMENT_SIZE, "a message fits a segment by default");
+const _: () = assert!(MAILBOX_NAME_KEPT + 1 + 32 <= MAILBOX_NAME_MAX);
+const _: () = assert!(READ_PER_TURN >= RECEIVE_BUFFER);

@@ -1,0 +1,2 @@
+//! The fastsmtp program.
+fn main() {}

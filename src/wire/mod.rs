@@ -1,0 +1,6 @@
+//! Bytes only: finding lines, the end of mail data, and bytes that wait to be written. No protocol beyond line ends
+//! and dots.
+
+mod outbox;
+
+pub use outbox::Outbox;
