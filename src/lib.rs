@@ -1,6 +1,7 @@
 //! fastsmtp: an SMTP server whose 250 means durable.
 #![forbid(unsafe_code)]
 
+pub mod calendar;
 pub mod disk;
 pub mod limits;
 pub mod net;

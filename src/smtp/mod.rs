@@ -2,7 +2,13 @@
 //! client's. Pure: no socket, clock, disk, thread or logger.
 
 mod address;
+pub mod command;
 mod message;
+mod reply;
+mod session;
+pub mod trace;
 
 pub use address::{Address, AddressError, Path, is_domain, is_host_name};
 pub use message::{Body, Envelope, Message};
+pub use reply::Reply;
+pub use session::{CloseReason, Need, Profile, Progress, Session};

@@ -1,0 +1,180 @@
+//! Replies (RFC 5321 4.2) with enhanced status codes (RFC 3463, RFC 2034). Every reply that the server can give stands
+//! here; none repeats what a client sent.
+
+use std::fmt::Write;
+
+use crate::QueueId;
+use crate::wire::Outbox;
+
+/// A reply of one line that is the same for everybody.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Reply(&'static str);
+
+impl Reply {
+    /// The reply code, 200 to 599.
+    pub fn code(self) -> u16 {
+        self.0.as_bytes()[..3].iter().fold(0, |code, digit| code * 10 + u16::from(digit - b'0'))
+    }
+
+    /// Whether the same may succeed later (4yz).
+    pub fn is_transient(self) -> bool {
+        self.0.starts_with('4')
+    }
+
+    /// Whether the same will fail again (5yz).
+    pub fn is_permanent(self) -> bool {
+        self.0.starts_with('5')
+    }
+
+    /// The line without its CRLF.
+    pub fn text(self) -> &'static str {
+        self.0.trim_end()
+    }
+
+    pub(super) fn push_to(self, out: &mut Outbox) {
+        out.push(self.0.as_bytes());
+    }
+}
+
+/// The 250 for a message that is safe.
+pub(super) fn push_accepted(id: QueueId, out: &mut Outbox) {
+    write!(out, "250 2.0.0 queued as {id}\r\n").expect("an outbox takes what it is given");
+}
+
+/// The 250 for a chunk that is not the last (RFC 3030 2).
+pub(super) fn push_chunk_taken(octets: u64, out: &mut Outbox) {
+    write!(out, "250 2.0.0 {octets} octets received\r\n").expect("an outbox takes what it is given");
+}
+
+macro_rules! replies {
+    ($($(#[$doc:meta])* $name:ident = $text:literal;)*) => {
+        impl Reply {
+            $($(#[$doc])* pub const $name: Reply = Reply(concat!($text, "\r\n"));)*
+        }
+        #[cfg(test)]
+        const ALL: &[Reply] = &[$(Reply::$name),*];
+    };
+}
+
+replies! {
+    /// QUIT.
+    GOODBYE = "221 2.0.0 goodbye";
+    /// NOOP.
+    OK = "250 2.0.0 ok";
+    /// RSET.
+    FLUSHED = "250 2.0.0 flushed";
+    /// MAIL taken.
+    SENDER_OK = "250 2.1.0 sender ok";
+    /// RCPT taken.
+    RECIPIENT_OK = "250 2.1.5 recipient ok";
+    /// VRFY: we do not tell who is here (RFC 5321 7.3).
+    CANNOT_VERIFY = "252 2.5.2 cannot verify, but will take mail and try";
+    /// HELP.
+    HELP = "214 2.0.0 see RFC 5321; commands: EHLO HELO MAIL RCPT DATA BDAT RSET NOOP VRFY HELP QUIT";
+    /// DATA: go ahead.
+    START_DATA = "354 end data with <CRLF>.<CRLF>";
+
+    /// The server stops.
+    SHUTTING_DOWN = "421 4.3.2 shutting down, try again later";
+    /// As many connections as the server takes are open.
+    TOO_MANY_CONNECTIONS = "421 4.7.0 too many connections, try again later";
+    /// A whole command did not come in time.
+    COMMAND_TIMEOUT = "421 4.4.2 no command in time";
+    /// The mail data stopped, or trickled.
+    DATA_TIMEOUT = "421 4.4.2 mail data too slow";
+    /// The connection has lasted too long.
+    SESSION_TIMEOUT = "421 4.4.2 session too long";
+    /// Too many mistakes in one session.
+    TOO_MANY_ERRORS = "421 4.7.0 too many errors";
+    /// HTTP, a TLS hello, or something else that is not SMTP.
+    NOT_SMTP = "421 4.7.0 this is SMTP";
+    /// A session met a broken invariant of ours.
+    INTERNAL_ERROR = "421 4.3.0 internal error";
+
+    /// The log could not be written: whether the message is safe is not known.
+    STORAGE_FAILED = "451 4.3.0 storage failed, try again later";
+    /// No room on disk, in the spool or in the queue.
+    STORAGE_FULL = "452 4.3.1 no room, try again later";
+    /// No memory for this message now.
+    MEMORY_FULL = "452 4.3.1 too much mail at this moment, try again later";
+    /// More recipients than one message may have (RFC 5321 4.5.3.1.10).
+    TOO_MANY_RECIPIENTS = "452 4.5.3 too many recipients";
+
+    /// Not a command that we know.
+    UNKNOWN_COMMAND = "500 5.5.1 unknown command";
+    /// A bare CR or LF in a command (RFC 5321 2.3.8).
+    BARE_LINE_END = "500 5.5.2 lines end in CRLF";
+    /// A command line beyond the limit.
+    LINE_TOO_LONG = "500 5.5.2 line too long";
+    /// An argument that the grammar does not have.
+    BAD_ARGUMENT = "501 5.5.4 syntax error in argument";
+    /// EHLO and HELO want a domain or an address literal.
+    BAD_HOST_NAME = "501 5.5.4 give a domain or an address literal";
+    /// A command that takes no argument got one.
+    NO_ARGUMENT_WANTED = "501 5.5.4 no argument wanted";
+    /// BDAT without a proper size: where the chunk ends cannot be known.
+    BAD_CHUNK_SIZE = "501 5.5.4 chunk size wanted";
+    /// A reverse-path against the grammar.
+    BAD_SENDER = "501 5.1.7 syntax error in sender address";
+    /// A forward-path against the grammar.
+    BAD_RECIPIENT = "501 5.1.3 syntax error in recipient address";
+    /// A path beyond RFC 5321 4.5.3.1.3.
+    PATH_TOO_LONG = "501 5.1.3 address too long";
+    /// EXPN: we keep no lists.
+    NO_LISTS = "502 5.5.1 there are no lists here";
+    /// Before EHLO or HELO.
+    HELLO_FIRST = "503 5.5.1 say EHLO or HELO first";
+    /// Before MAIL.
+    MAIL_FIRST = "503 5.5.1 MAIL first";
+    /// A second MAIL, or MAIL, RCPT or DATA among chunks.
+    BAD_SEQUENCE = "503 5.5.1 not now: a transaction is under way";
+    /// DATA with BODY=BINARYMIME (RFC 3030 3).
+    BINARY_NEEDS_CHUNKS = "503 5.5.1 BINARYMIME goes by BDAT";
+    /// A chunk after a refused one, or without a transaction.
+    NO_TRANSACTION_FOR_CHUNK = "503 5.5.1 no transaction for this chunk";
+    /// The domain is not ours and we do not relay.
+    RELAY_DENIED = "550 5.7.1 relaying denied";
+    /// Bare CR or LF in the mail data.
+    BARE_LINE_END_IN_DATA = "550 5.6.0 bare CR or LF in mail data";
+    /// Over the size limit.
+    MESSAGE_TOO_BIG = "552 5.3.4 message too big";
+    /// UTF-8 in an address without SMTPUTF8 (RFC 6531 3.5).
+    NEEDS_SMTPUTF8 = "553 5.6.7 address needs SMTPUTF8";
+    /// DATA without a recipient.
+    NO_RECIPIENTS = "554 5.5.1 no valid recipients";
+    /// More Received fields than any honest route has.
+    MAIL_LOOP = "554 5.4.6 mail loop: too many Received fields";
+    /// Input before the banner, with a greeting delay.
+    EARLY_TALKER = "554 5.5.1 you spoke before the greeting";
+    /// A parameter that we do not know.
+    UNKNOWN_PARAMETER = "555 5.5.4 parameter not known";
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::limits::REPLY_MAX;
+
+    #[test]
+    fn every_reply_is_one_line_of_printable_ascii_whose_status_fits_its_code() {
+        for reply in ALL {
+            let line = reply.0.strip_suffix("\r\n").unwrap();
+            assert!(line.len() <= 510 && line.bytes().all(|b| (b' '..=b'~').contains(&b)), "{line}");
+            let (code, rest) = line.split_once(' ').unwrap();
+            assert_eq!(code, reply.code().to_string());
+            let status = rest.split(' ').next().unwrap();
+            if code != "354" {
+                let parts: Vec<u16> = status.split('.').map(|part| part.parse().unwrap()).collect();
+                assert_eq!((parts.len(), parts[0]), (3, reply.code() / 100), "{line}");
+            }
+            assert!(reply.0.len() < REPLY_MAX);
+        }
+    }
+
+    #[test]
+    fn the_reply_to_a_message_names_its_queue_id() {
+        let mut out = Outbox::new();
+        push_accepted(QueueId { run: 0xabc, counter: 7 }, &mut out);
+        assert_eq!(out.pending(), b"250 2.0.0 queued as 0000000000000abc00000007\r\n");
+    }
+}

@@ -1,0 +1,667 @@
+//! One SMTP session of the server, as a value: bytes in, replies out, and the one thing it now needs.
+//!
+//! The server calls [`Session::advance`] with what it received and does what the returned [`Need`] says. A session has
+//! at most one need outstanding; until its answer comes it takes no input, so replies cannot overtake each other and
+//! whatever was pipelined behind simply waits.
+//!
+//! ```text
+//!   Start ──EHLO/HELO──▶ Ready ──MAIL──▶ Mail ──RCPT──▶ Mail ──DATA──▶ Data ──final dot──▶ Committing ──▶ Ready
+//!                                          └────────────BDAT──▶ Chunks ──LAST──────────────┘
+//! ```
+//!
+//! All transitions stand in `Session::execute`. Nothing here knows sockets, clocks, disks or policy.
+
+use std::sync::Arc;
+
+use super::command::{Command, Mail, Refusal};
+use super::reply::{push_accepted, push_chunk_taken};
+use super::trace::ReceivedCount;
+use super::{Address, Body, Envelope, Message, Path, Reply};
+use crate::QueueId;
+use crate::limits::{
+    COMMAND_LINE_DISCARD_MAX, COMMAND_LINE_MAX, ENVELOPE_MAX, RECEIVED_FIELDS_MAX, REPLY_MAX,
+    SESSION_ERRORS_MAX,
+};
+use crate::wire::Outbox;
+use crate::wire::data::{LineEnds, Scanner};
+use crate::wire::line::{self, Line};
+
+/// What all sessions of a server have in common.
+#[derive(Debug)]
+pub struct Profile {
+    banner: String,
+    hello: String,
+    extensions: String,
+    message_size_max: u64,
+    recipients_max: usize,
+}
+
+impl Profile {
+    /// A profile of our name (in the banner followed by `remark`, if there is one), the largest message in octets, and
+    /// the most recipients.
+    pub fn new(hostname: &str, remark: &str, message_size_max: u64, recipients_max: usize) -> Profile {
+        let gap = if remark.is_empty() { "" } else { " " };
+        let profile = Profile {
+            banner: format!("220 {hostname} ESMTP fastsmtp{gap}{remark}\r\n"),
+            hello: format!("250 {hostname}\r\n"),
+            extensions: format!(
+                "250-{hostname}\r\n250-PIPELINING\r\n250-SIZE {message_size_max}\r\n250-8BITMIME\r\n250-SMTPUTF8\r\n\
+                 250-CHUNKING\r\n250-BINARYMIME\r\n250-ENHANCEDSTATUSCODES\r\n250 LIMITS RCPTMAX={recipients_max}\r\n"
+            ),
+            message_size_max,
+            recipients_max,
+        };
+        assert!(
+            profile.extensions.len() <= REPLY_MAX && profile.banner.len() <= 512,
+            "the host name is too long"
+        );
+        profile
+    }
+}
+
+/// What became of an input.
+#[derive(Debug)]
+#[must_use]
+pub struct Progress {
+    /// Octets taken. The rest is to be offered again, in front of what comes.
+    pub consumed: usize,
+    /// What the session waits for.
+    pub need: Need,
+}
+
+/// What a session waits for.
+#[derive(Debug, PartialEq)]
+pub enum Need {
+    /// More input.
+    Input,
+    /// Room in the outbox: replies wait to be written.
+    Room,
+    /// Whether this sender may send: answer with [`Session::answer_sender`].
+    Sender(Envelope),
+    /// Whether mail for this path is taken, and which address that is: answer with [`Session::answer_recipient`].
+    Recipient(Path),
+    /// That this message is made safe: answer with [`Session::committed`].
+    Commit(Message),
+    /// The end of the connection, once the outbox is written.
+    Close(CloseReason),
+}
+
+/// Why a session ends on its own.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum CloseReason {
+    /// QUIT.
+    Quit,
+    /// The server said so with a last reply.
+    Dismissed,
+    /// Too many mistakes.
+    TooManyErrors,
+    /// HTTP or TLS on a plain port.
+    NotSmtp,
+    /// An endless command line.
+    LineTooLong,
+    /// A chunk whose end cannot be known.
+    BadChunk,
+}
+
+/// The server's side of one SMTP session.
+#[derive(Debug)]
+pub struct Session {
+    profile: Arc<Profile>,
+    state: State,
+    /// What is left of something refused, to be thrown away before the next command.
+    refuse: Option<Refused>,
+    /// The client's name from EHLO or HELO; empty before.
+    hello: Box<str>,
+    /// Whether the client said EHLO rather than HELO.
+    extended: bool,
+    errors: u32,
+    /// Octets of the incomplete command at the input's start that hold no LF.
+    searched: usize,
+    asked: Asked,
+}
+
+/// Where a session stands. A transaction exists only in the states that have one.
+#[derive(Debug)]
+enum State {
+    /// No EHLO or HELO yet.
+    Start,
+    /// No transaction.
+    Ready,
+    /// MAIL was taken, and perhaps recipients.
+    Mail(Box<Transaction>),
+    /// Behind 354.
+    Data(Box<Transaction>, Scanner),
+    /// Between the chunks of BDAT.
+    Chunks(Box<Transaction>),
+    /// Within a chunk: so many octets remain of so many.
+    Chunk { transaction: Box<Transaction>, remaining: u64, size: u64, last: bool },
+    /// The message is with the server.
+    Committing,
+    /// Nothing more is read.
+    Closed(CloseReason),
+}
+
+/// The question that is not answered yet.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Asked {
+    Nothing,
+    Sender,
+    Recipient,
+    Commit,
+}
+
+/// Something refused whose rest is still to come.
+#[derive(Debug)]
+enum Refused {
+    /// The rest of a line up to its CRLF; `reply` follows then, if it was not given before.
+    Line { discarded: usize, reply: Option<Reply> },
+    /// So many octets of a chunk, then the reply (RFC 3030 2).
+    Chunk { remaining: u64, reply: Reply },
+}
+
+#[derive(Debug, Default)]
+struct Transaction {
+    envelope: Envelope,
+    envelope_size: usize,
+    data: Vec<u8>,
+    /// What the end of the data will be answered with, if not with 250. The rest of the data is read and thrown away.
+    failure: Option<Reply>,
+    received: ReceivedCount,
+    line_ends: LineEnds,
+}
+
+impl Session {
+    /// A session before its banner.
+    pub fn new(profile: Arc<Profile>) -> Session {
+        Session {
+            profile,
+            state: State::Start,
+            refuse: None,
+            hello: Box::default(),
+            extended: false,
+            errors: 0,
+            searched: 0,
+            asked: Asked::Nothing,
+        }
+    }
+
+    /// Says the banner (RFC 5321 4.3.1).
+    pub fn greet(&self, out: &mut Outbox) {
+        out.push(self.profile.banner.as_bytes());
+    }
+
+    /// Ends the session with a last reply (RFC 5321 3.8).
+    pub fn dismiss(&mut self, reply: Reply, out: &mut Outbox) {
+        reply.push_to(out);
+        self.close(CloseReason::Dismissed);
+    }
+
+    /// The client's name from EHLO or HELO.
+    pub fn hello(&self) -> &str {
+        &self.hello
+    }
+
+    /// How mail comes in this session, for the Received field (RFC 3848, RFC 6531 4.3).
+    pub fn protocol(&self, envelope: &Envelope) -> &'static str {
+        match (envelope.smtputf8, self.extended) {
+            (true, _) => "UTF8SMTP",
+            (false, true) => "ESMTP",
+            (false, false) => "SMTP",
+        }
+    }
+
+    /// Whether a transaction is under way.
+    pub fn is_in_transaction(&self) -> bool {
+        !matches!(self.state, State::Start | State::Ready | State::Closed(_))
+    }
+
+    /// Whether mail data is awaited.
+    pub fn is_in_data(&self) -> bool {
+        matches!(self.state, State::Data(..) | State::Chunk { .. })
+    }
+
+    /// Octets of memory that the transaction under way takes: its data and its envelope.
+    pub fn memory(&self) -> usize {
+        match &self.state {
+            State::Mail(transaction)
+            | State::Data(transaction, _)
+            | State::Chunks(transaction)
+            | State::Chunk { transaction, .. } => transaction.data.capacity() + transaction.envelope_size,
+            State::Start | State::Ready | State::Committing | State::Closed(_) => 0,
+        }
+    }
+
+    /// Gives up the message under way, freeing its memory; its data is still read to the end, and answered with `reply`.
+    pub fn shed(&mut self, reply: Reply) {
+        if let State::Data(transaction, _) | State::Chunks(transaction) | State::Chunk { transaction, .. } =
+            &mut self.state
+        {
+            transaction.fail(reply);
+        }
+    }
+
+    /// Answers [`Need::Sender`].
+    pub fn answer_sender(&mut self, answer: Result<Envelope, Reply>, out: &mut Outbox) {
+        self.answered(Asked::Sender);
+        match answer {
+            Ok(envelope) => {
+                self.state = State::Mail(Box::new(Transaction { envelope, ..Transaction::default() }));
+                Reply::SENDER_OK.push_to(out);
+            }
+            Err(reply) => self.mistake(reply, out),
+        }
+    }
+
+    /// Answers [`Need::Recipient`].
+    pub fn answer_recipient(&mut self, answer: Result<Address, Reply>, out: &mut Outbox) {
+        self.answered(Asked::Recipient);
+        let State::Mail(transaction) = &mut self.state else {
+            unreachable!("recipients are asked about within a transaction");
+        };
+        match answer {
+            Ok(address) => {
+                transaction.envelope_size += address.size();
+                transaction.envelope.forward_paths.push(address);
+                Reply::RECIPIENT_OK.push_to(out);
+            }
+            Err(reply) => self.mistake(reply, out),
+        }
+    }
+
+    /// Answers [`Need::Commit`]: 250 with the queue id, or the reply that tells why not.
+    pub fn committed(&mut self, answer: Result<QueueId, Reply>, out: &mut Outbox) {
+        self.answered(Asked::Commit);
+        match answer {
+            Ok(id) => {
+                self.errors = 0;
+                push_accepted(id, out);
+            }
+            Err(reply) => reply.push_to(out),
+        }
+        if matches!(self.state, State::Committing) {
+            self.state = State::Ready;
+        }
+    }
+
+    fn answered(&mut self, question: Asked) {
+        assert_eq!(self.asked, question, "an answer to what was not asked");
+        self.asked = Asked::Nothing;
+    }
+
+    /// Takes what it can of `input`, appends replies to `out`, and says what it needs next. Any cut of the same bytes
+    /// gives the same replies and the same messages.
+    pub fn advance(&mut self, input: &[u8], out: &mut Outbox) -> Progress {
+        assert_eq!(self.asked, Asked::Nothing, "a session that waits for an answer takes no input");
+        let mut consumed = 0;
+        loop {
+            let rest = &input[consumed..];
+            if let State::Closed(reason) = self.state {
+                return Progress { consumed, need: Need::Close(reason) };
+            }
+            if out.is_full() {
+                return Progress { consumed, need: Need::Room };
+            }
+            let step = match (&self.refuse, &self.state) {
+                (Some(_), _) => self.throw_away(rest, out),
+                (None, State::Data(..)) => self.read_data(rest, out),
+                (None, State::Chunk { .. }) => self.read_chunk(rest, out),
+                (None, _) => self.read_command(rest, out),
+            };
+            consumed += step.consumed;
+            match step.need {
+                // Whatever ends a step without a need may be followed by another.
+                None => {}
+                Some(need) => return Progress { consumed, need },
+            }
+        }
+    }
+
+    /// Reads one command line and executes it.
+    fn read_command(&mut self, input: &[u8], out: &mut Outbox) -> Step {
+        if input.first() == Some(&TLS_HANDSHAKE) {
+            return self.end(Reply::NOT_SMTP, CloseReason::NotSmtp, out);
+        }
+        let searched = std::mem::take(&mut self.searched);
+        // What lies beyond the limit is not looked at, so that the answer is the same however much of it is here.
+        let input = &input[..input.len().min(COMMAND_LINE_MAX)];
+        match line::find(input, searched) {
+            Line::Whole(line) => {
+                let consumed = line.len() + 2;
+                Step { consumed, need: self.execute(Command::parse(line), out) }
+            }
+            Line::BareCr(consumed) => {
+                self.mistake(Reply::BARE_LINE_END, out);
+                Step::taken(consumed)
+            }
+            Line::BareLf(consumed) => {
+                self.mistake(Reply::BARE_LINE_END, out);
+                self.refuse = Some(Refused::Line { discarded: consumed, reply: None });
+                Step::taken(consumed)
+            }
+            Line::Partial if input.len() < COMMAND_LINE_MAX => {
+                self.searched = input.len();
+                Step::needs_input(0)
+            }
+            Line::Partial => {
+                self.refuse = Some(Refused::Line { discarded: 0, reply: Some(Reply::LINE_TOO_LONG) });
+                Step::taken(0)
+            }
+        }
+    }
+
+    /// The one table of what each command does in each state.
+    fn execute(&mut self, command: Result<Command<'_>, Refusal>, out: &mut Outbox) -> Option<Need> {
+        let command = match command {
+            Ok(command) => command,
+            Err(Refusal::Mistake(reply)) => return self.refused(reply, out),
+            Err(Refusal::LostTrack(reply)) => return self.end(reply, CloseReason::BadChunk, out).need,
+            Err(Refusal::NotSmtp) => return self.end(Reply::NOT_SMTP, CloseReason::NotSmtp, out).need,
+        };
+        match (&mut self.state, command) {
+            (_, Command::Ehlo(name)) => self.greeted(name, true, out),
+            (_, Command::Helo(name)) => self.greeted(name, false, out),
+            (_, Command::Noop) => reply(Reply::OK, out),
+            (_, Command::Help) => reply(Reply::HELP, out),
+            (_, Command::Vrfy) => reply(Reply::CANNOT_VERIFY, out),
+            (_, Command::Expn) => self.refused(Reply::NO_LISTS, out),
+            (_, Command::Quit) => self.end(Reply::GOODBYE, CloseReason::Quit, out).need,
+
+            (State::Start, Command::Rset) => reply(Reply::FLUSHED, out),
+            (_, Command::Rset) => {
+                self.state = State::Ready;
+                reply(Reply::FLUSHED, out)
+            }
+
+            (State::Start, Command::Mail(_) | Command::Rcpt(_) | Command::Data) => {
+                self.refused(Reply::HELLO_FIRST, out)
+            }
+            (State::Ready, Command::Mail(mail)) => self.ask_sender(mail, out),
+            (State::Ready, Command::Rcpt(_) | Command::Data) => self.refused(Reply::MAIL_FIRST, out),
+
+            (State::Mail(transaction), Command::Rcpt(path)) => {
+                match transaction.refusal(&path, &self.profile) {
+                    None => {
+                        self.asked = Asked::Recipient;
+                        Some(Need::Recipient(path))
+                    }
+                    Some(reply) => self.refused(reply, out),
+                }
+            }
+            (State::Mail(transaction), Command::Data) => match transaction.refusal_of_data() {
+                None => {
+                    self.start_data();
+                    reply(Reply::START_DATA, out)
+                }
+                Some(reply) => self.refused(reply, out),
+            },
+            (State::Mail(transaction), Command::Bdat { size, last })
+                if !transaction.envelope.forward_paths.is_empty() =>
+            {
+                self.start_chunk(size, last)
+            }
+            (State::Mail(_) | State::Chunks(_), Command::Mail(_)) => self.refused(Reply::BAD_SEQUENCE, out),
+
+            (State::Chunks(_), Command::Rcpt(_) | Command::Data) => self.refused(Reply::BAD_SEQUENCE, out),
+            (State::Chunks(_), Command::Bdat { size, last }) => self.start_chunk(size, last),
+
+            (State::Start | State::Ready | State::Mail(_), Command::Bdat { size, .. }) => {
+                self.refuse =
+                    Some(Refused::Chunk { remaining: size, reply: Reply::NO_TRANSACTION_FOR_CHUNK });
+                None
+            }
+            (State::Data(..) | State::Chunk { .. } | State::Committing | State::Closed(_), _) => {
+                unreachable!("no command is read in this state")
+            }
+        }
+    }
+
+    fn greeted(&mut self, name: &str, extended: bool, out: &mut Outbox) -> Option<Need> {
+        if *self.hello != *name {
+            self.hello = name.into();
+        }
+        self.extended = extended;
+        self.state = State::Ready;
+        out.push(if extended { &self.profile.extensions } else { &self.profile.hello }.as_bytes());
+        None
+    }
+
+    fn ask_sender(&mut self, mail: Mail, out: &mut Outbox) -> Option<Need> {
+        if mail.size.is_some_and(|size| size > self.profile.message_size_max) {
+            return self.refused(Reply::MESSAGE_TOO_BIG, out);
+        }
+        let reverse_path = match mail.path {
+            Path::Mailbox(address) if !mail.smtputf8 && !address.is_ascii() => {
+                return self.refused(Reply::NEEDS_SMTPUTF8, out);
+            }
+            Path::Mailbox(address) => Some(address),
+            Path::Null | Path::Postmaster => None,
+        };
+        let Mail { body, smtputf8, .. } = mail;
+        self.asked = Asked::Sender;
+        Some(Need::Sender(Envelope { reverse_path, forward_paths: Vec::new(), body, smtputf8 }))
+    }
+
+    fn start_data(&mut self) {
+        if let State::Mail(transaction) = std::mem::replace(&mut self.state, State::Ready) {
+            self.state = State::Data(transaction, Scanner::default());
+        }
+    }
+
+    fn start_chunk(&mut self, size: u64, last: bool) -> Option<Need> {
+        if let State::Mail(transaction) | State::Chunks(transaction) =
+            std::mem::replace(&mut self.state, State::Ready)
+        {
+            self.state = State::Chunk { transaction, remaining: size, size, last };
+        }
+        None
+    }
+
+    /// Reads mail data up to its end.
+    fn read_data(&mut self, input: &[u8], out: &mut Outbox) -> Step {
+        let State::Data(transaction, scanner) = &mut self.state else {
+            unreachable!("called in this state only");
+        };
+        if input.is_empty() {
+            return Step::needs_input(0);
+        }
+        let before = transaction.data.len();
+        let scan = scanner
+            .scan(input, if transaction.failure.is_none() { Some(&mut transaction.data) } else { None });
+        if scanner.has_bare_line_end() {
+            transaction.fail(Reply::BARE_LINE_END_IN_DATA);
+        }
+        transaction.judge(before, self.profile.message_size_max);
+        if !scan.ended {
+            return Step::needs_input(scan.consumed);
+        }
+        Step { consumed: scan.consumed, need: self.end_message(out) }
+    }
+
+    /// Reads one chunk of BDAT to its end (RFC 3030 2).
+    fn read_chunk(&mut self, input: &[u8], out: &mut Outbox) -> Step {
+        let State::Chunk { transaction, remaining, size, last } = &mut self.state else {
+            unreachable!("called in this state only");
+        };
+        let taken = usize::try_from(*remaining).map_or(input.len(), |remaining| remaining.min(input.len()));
+        *remaining -= taken as u64;
+        let before = transaction.data.len();
+        if transaction.failure.is_none() {
+            transaction.data.extend_from_slice(&input[..taken]);
+        }
+        let is_end = *remaining == 0 && *last;
+        if transaction.envelope.body != Body::BinaryMime {
+            let paired = transaction.line_ends.check(&input[..taken]);
+            if !paired || is_end && transaction.line_ends.is_open() {
+                transaction.fail(Reply::BARE_LINE_END_IN_DATA);
+            }
+        }
+        transaction.judge(before, self.profile.message_size_max);
+        if *remaining > 0 {
+            return Step::needs_input(taken);
+        }
+        let (size, failed) = (*size, transaction.failure.is_some());
+        if is_end || failed {
+            return Step { consumed: taken, need: self.end_message(out) };
+        }
+        push_chunk_taken(size, out);
+        if let State::Chunk { transaction, .. } = std::mem::replace(&mut self.state, State::Ready) {
+            self.state = State::Chunks(transaction);
+        }
+        Step::taken(taken)
+    }
+
+    /// The data is complete, or a chunk ended that had failed: the message goes to the server, or is refused.
+    fn end_message(&mut self, out: &mut Outbox) -> Option<Need> {
+        let (State::Data(transaction, _) | State::Chunk { transaction, .. }) =
+            std::mem::replace(&mut self.state, State::Ready)
+        else {
+            unreachable!("called in these states only");
+        };
+        match transaction.failure {
+            Some(failure) => reply(failure, out),
+            None => {
+                self.state = State::Committing;
+                self.asked = Asked::Commit;
+                Some(Need::Commit(Message {
+                    envelope: transaction.envelope,
+                    trace: Vec::new(),
+                    data: transaction.data,
+                }))
+            }
+        }
+    }
+
+    /// Reads on in what was refused.
+    fn throw_away(&mut self, input: &[u8], out: &mut Outbox) -> Step {
+        match &mut self.refuse {
+            None => Step::taken(0),
+            Some(Refused::Chunk { remaining, reply }) => {
+                let taken =
+                    usize::try_from(*remaining).map_or(input.len(), |remaining| remaining.min(input.len()));
+                *remaining -= taken as u64;
+                if *remaining > 0 {
+                    return Step::needs_input(taken);
+                }
+                let reply = *reply;
+                self.refuse = None;
+                self.mistake(reply, out);
+                Step::taken(taken)
+            }
+            Some(Refused::Line { discarded, reply }) => {
+                let (taken, found) = line::skip(input);
+                *discarded += taken;
+                let (discarded, reply) = (*discarded, *reply);
+                if discarded > COMMAND_LINE_DISCARD_MAX {
+                    return Step {
+                        consumed: taken,
+                        ..self.end(Reply::NOT_SMTP, CloseReason::LineTooLong, out)
+                    };
+                }
+                if !found {
+                    return Step::needs_input(taken);
+                }
+                self.refuse = None;
+                if let Some(reply) = reply {
+                    self.mistake(reply, out);
+                }
+                Step::taken(taken)
+            }
+        }
+    }
+
+    fn refused(&mut self, reply: Reply, out: &mut Outbox) -> Option<Need> {
+        self.mistake(reply, out);
+        None
+    }
+
+    /// Answers a mistake, or the one too many with 421.
+    fn mistake(&mut self, reply: Reply, out: &mut Outbox) {
+        self.errors += u32::from(reply.is_permanent());
+        if self.errors >= SESSION_ERRORS_MAX {
+            Reply::TOO_MANY_ERRORS.push_to(out);
+            self.close(CloseReason::TooManyErrors);
+        } else {
+            reply.push_to(out);
+        }
+    }
+
+    fn end(&mut self, last: Reply, reason: CloseReason, out: &mut Outbox) -> Step {
+        last.push_to(out);
+        self.close(reason);
+        Step::taken(0)
+    }
+
+    fn close(&mut self, reason: CloseReason) {
+        self.state = State::Closed(reason);
+        self.refuse = None;
+    }
+}
+
+impl Transaction {
+    fn fail(&mut self, reply: Reply) {
+        self.failure.get_or_insert(reply);
+        self.data = Vec::new();
+    }
+
+    /// Looks at the data behind `before`: its size, and the Received fields in it.
+    fn judge(&mut self, before: usize, size_max: u64) {
+        if self.failure.is_some() {
+            return;
+        }
+        self.received.read(&self.data[before..]);
+        if self.received.fields() > RECEIVED_FIELDS_MAX {
+            self.fail(Reply::MAIL_LOOP);
+        } else if self.data.len() as u64 > size_max {
+            self.fail(Reply::MESSAGE_TOO_BIG);
+        }
+    }
+
+    /// Why a further recipient is refused, whoever it is.
+    fn refusal(&self, path: &Path, profile: &Profile) -> Option<Reply> {
+        let needs_utf8 = matches!(path, Path::Mailbox(address) if !address.is_ascii());
+        if needs_utf8 && !self.envelope.smtputf8 {
+            Some(Reply::NEEDS_SMTPUTF8)
+        } else if self.envelope.forward_paths.len() >= profile.recipients_max
+            || self.envelope_size >= ENVELOPE_MAX
+        {
+            Some(Reply::TOO_MANY_RECIPIENTS)
+        } else {
+            None
+        }
+    }
+
+    fn refusal_of_data(&self) -> Option<Reply> {
+        if self.envelope.body == Body::BinaryMime {
+            Some(Reply::BINARY_NEEDS_CHUNKS)
+        } else if self.envelope.forward_paths.is_empty() {
+            Some(Reply::NO_RECIPIENTS)
+        } else {
+            None
+        }
+    }
+}
+
+/// One step of `advance`.
+struct Step {
+    consumed: usize,
+    /// None: go on with the rest of the input.
+    need: Option<Need>,
+}
+
+impl Step {
+    fn taken(consumed: usize) -> Step {
+        Step { consumed, need: None }
+    }
+
+    fn needs_input(consumed: usize) -> Step {
+        Step { consumed, need: Some(Need::Input) }
+    }
+}
+
+fn reply(reply: Reply, out: &mut Outbox) -> Option<Need> {
+    reply.push_to(out);
+    None
+}
+
+/// The first octet of a TLS handshake record (RFC 8446 5.1).
+const TLS_HANDSHAKE: u8 = 0x16;

@@ -1,0 +1,159 @@
+//! Trace information: the fields that we add (RFC 5321 4.4), and those that we count to break loops (6.3).
+
+use std::fmt::Write;
+use std::net::IpAddr;
+
+use super::Envelope;
+use crate::QueueId;
+use crate::calendar::Date;
+
+/// What the trace fields of a message tell.
+#[derive(Debug)]
+pub struct Trace<'a> {
+    /// The name that the client gave with EHLO or HELO.
+    pub hello: &'a str,
+    /// Where the client really is.
+    pub client: IpAddr,
+    /// Our name.
+    pub hostname: &'a str,
+    /// How it came (RFC 3848, RFC 6531): SMTP, ESMTP, UTF8SMTP.
+    pub protocol: &'static str,
+    /// The name that we gave it.
+    pub id: QueueId,
+    /// When, in seconds since 1970.
+    pub arrived: u64,
+}
+
+impl Trace<'_> {
+    /// Return-Path and Received, as they stand before the content. A recipient is named only if there is but one, for
+    /// else one would learn of the other (RFC 5321 7.2).
+    pub fn fields(&self, envelope: &Envelope) -> Vec<u8> {
+        let mut text = String::with_capacity(384);
+        match &envelope.reverse_path {
+            Some(address) => write!(text, "Return-Path: <{address}>\r\n"),
+            None => write!(text, "Return-Path: <>\r\n"),
+        }
+        .expect(INFALLIBLE);
+        let Trace { hello, client, hostname, protocol, id, arrived } = self;
+        let tag = if client.is_ipv6() { "IPv6:" } else { "" };
+        write!(text, "Received: from {hello} ([{tag}{client}])\r\n\tby {hostname} with {protocol} id {id}")
+            .expect(INFALLIBLE);
+        if let [only] = &*envelope.forward_paths {
+            write!(text, "\r\n\tfor <{only}>").expect(INFALLIBLE);
+        }
+        write!(text, ";\r\n\t{}\r\n", Date::of(*arrived).rfc5322()).expect(INFALLIBLE);
+        text.into_bytes()
+    }
+}
+
+const INFALLIBLE: &str = "a String takes what it is given";
+
+/// Counts the Received fields of a header while it streams by; looks no further than the empty line that ends it.
+#[derive(Debug, Default)]
+pub struct ReceivedCount {
+    at: At,
+    fields: u32,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum At {
+    /// So many octets of the line are there, and so far they are those of "Received:".
+    Name(usize),
+    /// In a line that is no Received field, or whose name is already counted.
+    Line,
+    /// Behind a CR that began a line.
+    EmptyLine,
+    /// Behind the header.
+    Content,
+}
+
+impl Default for At {
+    fn default() -> Self {
+        At::Name(0)
+    }
+}
+
+impl ReceivedCount {
+    /// The fields so far.
+    pub fn fields(&self) -> u32 {
+        self.fields
+    }
+
+    /// Reads on.
+    pub fn read(&mut self, content: &[u8]) {
+        let mut rest = content;
+        while let [first, after @ ..] = rest {
+            (self.at, rest) = match self.at {
+                At::Content => return,
+                At::EmptyLine if *first == b'\n' => (At::Content, after),
+                At::Name(0) if *first == b'\r' => (At::EmptyLine, after),
+                At::Name(matched) if first.eq_ignore_ascii_case(&NAME[matched]) => {
+                    let whole = matched + 1 == NAME.len();
+                    self.fields += u32::from(whole);
+                    (if whole { At::Line } else { At::Name(matched + 1) }, after)
+                }
+                At::Name(_) | At::EmptyLine => (At::Line, rest),
+                At::Line => match crate::wire::line::end(rest) {
+                    Some(behind) => (At::Name(0), behind),
+                    None => return,
+                },
+            };
+        }
+    }
+}
+
+const NAME: &[u8] = b"received:";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::smtp::Address;
+
+    fn trace(client: &str) -> Trace<'static> {
+        Trace {
+            hello: "client.example",
+            client: client.parse().unwrap(),
+            hostname: "mx.example",
+            protocol: "ESMTP",
+            id: QueueId { run: 1, counter: 2 },
+            arrived: 1_795_473_601,
+        }
+    }
+
+    #[test]
+    fn the_fields_tell_where_a_message_came_from() {
+        let address = |text: &str| Address::parse(text.as_bytes()).unwrap();
+        let mut envelope = Envelope {
+            reverse_path: Some(address("a@b.example")),
+            forward_paths: vec![address("c@d.example")],
+            ..Envelope::default()
+        };
+        let text = String::from_utf8(trace("192.0.2.1").fields(&envelope)).unwrap();
+        assert_eq!(
+            text,
+            "Return-Path: <a@b.example>\r\nReceived: from client.example ([192.0.2.1])\r\n\tby mx.example with ESMTP id \
+             000000000000000100000002\r\n\tfor <c@d.example>;\r\n\tMon, 23 Nov 2026 22:40:01 +0000\r\n"
+        );
+        envelope.reverse_path = None;
+        envelope.forward_paths.push(address("e@f.example"));
+        let text = String::from_utf8(trace("2001:db8::1").fields(&envelope)).unwrap();
+        assert!(
+            text.starts_with("Return-Path: <>\r\nReceived: from client.example ([IPv6:2001:db8::1])\r\n")
+        );
+        assert!(!text.contains("for <"), "with two recipients neither is named");
+    }
+
+    #[test]
+    fn received_fields_are_counted_in_the_header_only_however_it_is_cut() {
+        let message = b"RECEIVED: a\r\nX-Received: b\r\n received: c\r\nReceived:d\r\n\r\nReceived: e\r\n";
+        for cut in 0..message.len() {
+            let mut count = ReceivedCount::default();
+            count.read(&message[..cut]);
+            count.read(&message[cut..]);
+            assert_eq!(count.fields(), 2, "cut at {cut}");
+        }
+        let mut count = ReceivedCount::default();
+        message.iter().for_each(|octet| count.read(&[*octet]));
+        assert_eq!(count.fields(), 2);
+    }
+}
