@@ -1,0 +1,389 @@
+//! The event loop: mio, the listeners, the clock and the signals around a [`Server`].
+//!
+//! One pass: sleep until something happens, take completions, accept, tell the server who is ready, let it have its
+//! turn, hand its jobs to the workers. It ends when the server says so.
+
+use std::fs::File;
+use std::io::{self, ErrorKind};
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::{Duration, Instant, SystemTime};
+use std::{fmt, mem};
+
+use log::{info, warn};
+use mio::net::{TcpListener, TcpStream};
+use mio::{Events, Interest, Poll, Token, Waker};
+use signal_hook::consts::{SIGINT, SIGTERM, SIGUSR1};
+use signal_hook_mio::v1_0::Signals;
+use socket2::{Domain, Protocol, Socket, Type};
+
+use crate::disk::{Disk, RealDisk};
+use crate::limits::{ACCEPTS_PER_TURN, EVENTS_PER_TURN, LISTEN_BACKLOG};
+use crate::net::slots::Key;
+use crate::net::timers::Now;
+use crate::server::connection::Stream;
+use crate::server::courier::Courier;
+use crate::server::{Deliver, Durability, End, Options, Server};
+use crate::spool::{RecoverError, Spool, SpoolOptions};
+use crate::units::{duration_text, size_text};
+use crate::workers::{Completions, Workers};
+
+/// Why a server does not start.
+#[derive(Debug)]
+pub enum StartError {
+    /// An address cannot be listened on.
+    Listen(SocketAddr, io::Error),
+    /// The data directory cannot be made or used.
+    Data(PathBuf, io::Error),
+    /// Another fastsmtp has the data directory.
+    Locked(PathBuf),
+    /// Spool and mailboxes lie on different file systems.
+    TwoFileSystems(PathBuf),
+    /// The log cannot be recovered.
+    Recovery(RecoverError),
+    /// The system refused something that every server needs.
+    System(io::Error),
+}
+
+impl fmt::Display for StartError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            StartError::Listen(address, error) if error.kind() == ErrorKind::AddrInUse => {
+                write!(f, "{address} is in use; stop who listens there, or give another --listen")
+            }
+            StartError::Listen(address, error) if error.kind() == ErrorKind::PermissionDenied => {
+                write!(f, "may not listen on {address}; ports below 1024 need root or CAP_NET_BIND_SERVICE")
+            }
+            StartError::Listen(address, error) => write!(f, "cannot listen on {address}: {error}; give another --listen"),
+            StartError::Data(path, error) => {
+                write!(f, "cannot use the data directory {}: {error}; make it writable, or give another --data", path.display())
+            }
+            StartError::Locked(path) => {
+                write!(f, "another fastsmtp uses the data directory {}; stop it, or give another --data", path.display())
+            }
+            StartError::TwoFileSystems(path) => write!(
+                f,
+                "spool and mailboxes in {} lie on different file systems; keep them on one",
+                path.display()
+            ),
+            StartError::Recovery(error) => write!(f, "cannot recover the spool: {error}"),
+            StartError::System(error) => write!(f, "the system refused what every server needs: {error}"),
+        }
+    }
+}
+
+impl std::error::Error for StartError {}
+
+/// What a running server tells whoever started it.
+pub enum Announcement {
+    /// It listens here; the port is the real one.
+    Listening(SocketAddr),
+    /// All listeners are there, recovery is over: connections are served.
+    Ready,
+}
+
+/// Runs a server until a signal or a broken disk ends it. `announce` hears when it is ready.
+pub fn run(
+    listen: &[SocketAddr],
+    data: &Path,
+    options: Options,
+    mut announce: impl FnMut(Announcement),
+) -> Result<End, StartError> {
+    let disk = open_data(data, &options)?;
+    let listeners: Vec<Listener> = listen.iter().map(|address| Listener::bind(*address)).collect::<Result<_, _>>()?;
+    let server = start_server(disk.clone(), &options)?;
+    let mut event_loop = EventLoop::new(server, listeners, disk, &options).map_err(StartError::System)?;
+    say_what_holds(data, &options);
+    for listener in &event_loop.listeners {
+        announce(Announcement::Listening(listener.address));
+    }
+    announce(Announcement::Ready);
+    event_loop.run().map_err(StartError::System)
+}
+
+/// Opens and locks the data directory.
+fn open_data(data: &Path, options: &Options) -> Result<Arc<RealDisk>, StartError> {
+    let failed = |error| StartError::Data(data.to_owned(), error);
+    let disk = RealDisk::open(data, &["spool", "mailboxes"]).map_err(failed)?;
+    if !disk.lock().map_err(failed)? {
+        return Err(StartError::Locked(data.to_owned()));
+    }
+    let one_file_system = disk.same_file_system(Path::new("spool"), Path::new("mailboxes")).map_err(failed)?;
+    if options.durability == Durability::Disk && !one_file_system {
+        return Err(StartError::TwoFileSystems(data.to_owned()));
+    }
+    Ok(Arc::new(disk))
+}
+
+/// Recovers the log, if there is to be one, and puts a server over it.
+fn start_server(disk: Arc<RealDisk>, options: &Options) -> Result<Server<TcpStream>, StartError> {
+    if options.durability == Durability::None {
+        return Ok(Server::new(options.clone(), Err(disk.random())));
+    }
+    let started = Instant::now();
+    let spool_options =
+        SpoolOptions { spool_size: options.spool_size, settled_at_commit: options.deliver == Deliver::Discard, ..SpoolOptions::default() };
+    let (spool, recovered) = Spool::recover(disk, spool_options).map_err(StartError::Recovery)?;
+    let report = &recovered.report;
+    if report.segments > 0 {
+        info!("recovered {report} ms={}", started.elapsed().as_millis());
+    }
+    for damage in &report.quarantined {
+        warn!("quarantined {damage}");
+    }
+    Ok(Server::new(options.clone(), Ok((spool, recovered.pending))))
+}
+
+/// Says where mail goes, what is local and what a 250 means.
+fn say_what_holds(data: &Path, options: &Options) {
+    match options.deliver {
+        Deliver::Maildir => info!("mail goes to {}/mailboxes", data.display()),
+        Deliver::Discard => warn!("mail is thrown away once it is answered (--deliver discard)"),
+    }
+    match &*options.local_domains {
+        [] => info!("every domain is local: all mail is taken, none is relayed (--local-domain narrows it)"),
+        domains => info!("local domains: {}; mail for others is refused, nothing is relayed", domains.join(", ")),
+    }
+    match options.durability {
+        Durability::Disk => info!("250 means durable: each message is synced to disk before its 250"),
+        Durability::None => {
+            warn!("250 MEANS NOTHING: mail is kept in memory only and lost with the process (--durability none)")
+        }
+    }
+    info!(
+        "limits: message {}, memory {}, spool {}, connections {}, command timeout {}",
+        size_text(options.message_size_max),
+        size_text(options.memory),
+        size_text(options.spool_size),
+        options.connections_max,
+        duration_text(options.command_timeout)
+    );
+}
+
+struct Listener {
+    socket: TcpListener,
+    address: SocketAddr,
+    /// Whether the kernel may hold connections for it.
+    is_pending: bool,
+}
+
+impl Listener {
+    fn bind(address: SocketAddr) -> Result<Listener, StartError> {
+        let bound = || -> io::Result<Listener> {
+            let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
+            socket.set_nonblocking(true)?;
+            socket.set_cloexec(true)?;
+            socket.set_reuse_address(true)?;
+            // Accepted sockets inherit it: replies go out at once, without a system call each.
+            socket.set_tcp_nodelay(true)?;
+            if address.is_ipv6() {
+                socket.set_only_v6(true)?;
+            }
+            socket.bind(&address.into())?;
+            socket.listen(LISTEN_BACKLOG)?;
+            let socket = TcpListener::from_std(socket.into());
+            Ok(Listener { address: socket.local_addr()?, socket, is_pending: true })
+        };
+        bound().map_err(|error| StartError::Listen(address, error))
+    }
+}
+
+struct EventLoop {
+    poll: Poll,
+    server: Server<TcpStream>,
+    listeners: Vec<Listener>,
+    signals: Signals,
+    workers: Workers,
+    completions: Arc<Completions>,
+    /// Given up for a moment when descriptors run out, so that a client can be told and turned away.
+    spare: Option<File>,
+    /// No accepting before then, unless a connection ends: descriptors ran out.
+    paused_until: Option<Duration>,
+    epoch: Instant,
+    is_stopping: bool,
+}
+
+impl EventLoop {
+    fn new(
+        server: Server<TcpStream>,
+        mut listeners: Vec<Listener>,
+        disk: Arc<RealDisk>,
+        options: &Options,
+    ) -> io::Result<EventLoop> {
+        let poll = Poll::new()?;
+        let waker = Waker::new(poll.registry(), WAKER)?;
+        let wake = move || waker.wake().expect("the waker's descriptor lives as long as the waker");
+        let mut signals = Signals::new([SIGTERM, SIGINT, SIGUSR1])?;
+        poll.registry().register(&mut signals, SIGNALS, Interest::READABLE)?;
+        for (index, listener) in listeners.iter_mut().enumerate() {
+            poll.registry().register(&mut listener.socket, listener_token(index), Interest::READABLE)?;
+        }
+        let completions = Arc::new(Completions::default());
+        let courier = Courier::new(disk, options.durability == Durability::Disk);
+        Ok(EventLoop {
+            workers: Workers::start(courier, completions.clone(), Arc::new(wake))?,
+            poll,
+            server,
+            listeners,
+            signals,
+            completions,
+            spare: File::open(SPARE).ok(),
+            paused_until: None,
+            epoch: Instant::now(),
+            is_stopping: false,
+        })
+    }
+
+    fn run(&mut self) -> io::Result<End> {
+        let mut events = Events::with_capacity(EVENTS_PER_TURN);
+        let mut sleep = Some(Duration::ZERO);
+        loop {
+            match self.poll.poll(&mut events, sleep) {
+                Err(error) if error.kind() == ErrorKind::Interrupted => events.clear(),
+                result => result?,
+            }
+            let now = self.now();
+            for event in &events {
+                match event.token() {
+                    WAKER => {}
+                    SIGNALS => {
+                        if self.take_signals(now) {
+                            return Ok(End::Interrupted);
+                        }
+                    }
+                    token => match listener_index(token) {
+                        Some(index) => {
+                            if let Some(listener) = self.listeners.get_mut(index) {
+                                listener.is_pending = true;
+                            }
+                        }
+                        None => self.server.ready(
+                            Key::from_u64(token.0 as u64),
+                            event.is_readable() || event.is_error(),
+                            event.is_writable(),
+                            event.is_read_closed() || event.is_error(),
+                        ),
+                    },
+                }
+            }
+            for completion in self.completions.take() {
+                self.server.complete(completion, now);
+            }
+            self.accept(now);
+            let workers = &self.workers;
+            let turn = self.server.turn(now, &mut |job| workers.submit(job));
+            if turn.closed > 0 {
+                self.paused_until = None;
+            }
+            if let Some(end) = turn.end {
+                info!("counters {}", self.server.counters());
+                return Ok(end);
+            }
+            sleep = self.sleep(turn.sleep, now);
+        }
+    }
+
+    fn now(&self) -> Now {
+        let unix = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+        Now { monotonic: self.epoch.elapsed(), unix }
+    }
+
+    /// How long to sleep, given what the server would.
+    fn sleep(&self, server: Option<Duration>, now: Now) -> Option<Duration> {
+        let is_pending = self.listeners.iter().any(|listener| listener.is_pending);
+        let own = match self.paused_until {
+            Some(until) => Some(until.saturating_sub(now.monotonic)),
+            None => is_pending.then_some(Duration::ZERO),
+        };
+        [server, own].into_iter().flatten().min()
+    }
+
+    /// Accepts a fair share of what is pending.
+    fn accept(&mut self, now: Now) {
+        if self.paused_until.is_some_and(|until| now.monotonic < until) {
+            return;
+        }
+        self.paused_until = None;
+        for _ in 0..ACCEPTS_PER_TURN {
+            let Some(index) = self.listeners.iter().position(|listener| listener.is_pending) else { return };
+            match self.listeners[index].socket.accept() {
+                Ok((stream, client)) => {
+                    if let Some(key) = self.server.accept(stream, client, now) {
+                        self.register(key);
+                    }
+                }
+                Err(error) if error.kind() == ErrorKind::WouldBlock => self.listeners[index].is_pending = false,
+                Err(error) if matches!(error.kind(), ErrorKind::Interrupted | ErrorKind::ConnectionAborted) => {}
+                Err(error) => return self.out_of_descriptors(index, &error, now),
+            }
+        }
+    }
+
+    /// Has the kernel report on a new connection, for as long as it lives.
+    fn register(&mut self, key: Key) {
+        let Some(stream) = self.server.stream(key) else { return };
+        let interest = Interest::READABLE | Interest::WRITABLE;
+        if let Err(error) = self.poll.registry().register(stream, Token(key.to_u64() as usize), interest) {
+            warn!("a connection cannot be watched and is closed: {error}");
+            self.server.abandon(key);
+        }
+    }
+
+    /// Descriptors ran out, or something else keeps us from accepting. The kernel will not say again that a connection
+    /// waits, so the next attempt is ours: when a connection ends, or after a moment.
+    fn out_of_descriptors(&mut self, index: usize, error: &io::Error, now: Now) {
+        warn!("cannot accept connections: {error}; trying again in a moment");
+        if self.spare.take().is_some() {
+            if let Ok((stream, client)) = self.listeners[index].socket.accept() {
+                self.server.turn_away(stream, client);
+            }
+            self.spare = File::open(SPARE).ok();
+        }
+        self.paused_until = Some(now.monotonic + ACCEPT_PAUSE);
+    }
+
+    /// Does what signals ask for. True if the process is to end at once.
+    fn take_signals(&mut self, now: Now) -> bool {
+        let signals: Vec<i32> = self.signals.pending().collect();
+        for signal in signals {
+            match signal {
+                SIGUSR1 => info!(
+                    "counters {} open={} queued={}",
+                    self.server.counters(),
+                    self.server.connections(),
+                    self.server.queued()
+                ),
+                _ if mem::replace(&mut self.is_stopping, true) => return true,
+                _ => {
+                    info!("stopping: transactions and deliveries under way may end");
+                    self.listeners.clear();
+                    self.server.stop(now);
+                }
+            }
+        }
+        false
+    }
+}
+
+impl Stream for TcpStream {
+    fn shutdown_write(&mut self) -> io::Result<()> {
+        self.shutdown(std::net::Shutdown::Write)
+    }
+}
+
+fn listener_token(index: usize) -> Token {
+    Token(LISTENERS_MAX - index)
+}
+
+fn listener_index(token: Token) -> Option<usize> {
+    (token.0 > usize::MAX - (1 << 31)).then(|| LISTENERS_MAX - token.0)
+}
+
+// Tokens that no connection has: see `Key::to_u64`.
+const WAKER: Token = Token(usize::MAX);
+const SIGNALS: Token = Token(usize::MAX - 1);
+const LISTENERS_MAX: usize = usize::MAX - 2;
+
+const ACCEPT_PAUSE: Duration = Duration::from_secs(1);
+const SPARE: &str = "/dev/null";

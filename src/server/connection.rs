@@ -1,0 +1,316 @@
+//! One connection: a stream, the session that speaks on it, and what waits on either side.
+//!
+//! Driven by [`Server`](super::Server) only. A connection reads through the server's one receive buffer and owns memory
+//! only for what could not be finished: input behind a parked command ("carry") and replies that the client does not
+//! take. It never reads while replies wait beyond the outbox's bound.
+
+use std::io::{self, Read, Write};
+use std::net::SocketAddr;
+
+use super::Options;
+use crate::limits::{DATA_RATE_MIN_PER_MINUTE, LINGER_MAX, LINGER_SECS, WRITE_TIMEOUT_SECS};
+use crate::smtp::{self, Reply, Session};
+use crate::wire::Outbox;
+
+/// What a connection needs of its stream beyond reading and writing.
+pub trait Stream: Read + Write {
+    /// Ends the writing direction, so that the client sees the end behind our last reply.
+    fn shutdown_write(&mut self) -> io::Result<()>;
+}
+
+/// Why a connection ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum CloseReason {
+    /// The session ended, with a last reply of ours.
+    Session(smtp::CloseReason),
+    /// The client closed.
+    Client,
+    /// The client reset the connection, or the network did.
+    Reset,
+    /// No whole command in time.
+    CommandTimeout,
+    /// Mail data stopped or trickled.
+    DataTimeout,
+    /// The session's time was over.
+    SessionTimeout,
+    /// The client took none of our replies in time.
+    WriteTimeout,
+    /// We stop.
+    Shutdown,
+    /// The session met a broken invariant of ours; a bug.
+    Panic,
+}
+
+impl CloseReason {
+    /// One word for logs.
+    pub fn word(self) -> &'static str {
+        match self {
+            CloseReason::Session(smtp::CloseReason::Quit) => "quit",
+            CloseReason::Session(smtp::CloseReason::Dismissed) => "dismissed",
+            CloseReason::Session(smtp::CloseReason::TooManyErrors) => "too-many-errors",
+            CloseReason::Session(smtp::CloseReason::NotSmtp) => "not-smtp",
+            CloseReason::Session(smtp::CloseReason::LineTooLong) => "line-too-long",
+            CloseReason::Session(smtp::CloseReason::BadChunk) => "bad-chunk",
+            CloseReason::Client => "client-closed",
+            CloseReason::Reset => "reset",
+            CloseReason::CommandTimeout => "command-timeout",
+            CloseReason::DataTimeout => "data-timeout",
+            CloseReason::SessionTimeout => "session-timeout",
+            CloseReason::WriteTimeout => "write-timeout",
+            CloseReason::Shutdown => "shutdown",
+            CloseReason::Panic => "panic",
+        }
+    }
+}
+
+/// A connection and its session.
+#[derive(Debug)]
+pub(super) struct Connection<S> {
+    pub stream: S,
+    pub session: Session,
+    pub outbox: Outbox,
+    /// Received and not consumed.
+    pub carry: Vec<u8>,
+    /// Whether the session could take the carry as it is: it was stopped, rather than short of input.
+    pub has_fresh_carry: bool,
+    pub client: SocketAddr,
+    pub phase: Phase,
+    /// Whether reading may bring something: the kernel said so and we have not read it dry since.
+    pub may_be_readable: bool,
+    /// Whether the kernel said that the client will send nothing more.
+    pub read_closed: bool,
+    /// Whether all that the client sent was read, up to its end.
+    pub is_input_over: bool,
+    /// Whether it stands in the server's ready list.
+    pub is_listed: bool,
+    /// Whether it stands in the server's list of those that have something to write.
+    pub is_dirty: bool,
+    /// Whether its session waits for a commit.
+    pub is_parked: bool,
+    /// Octets of the memory budget that it has.
+    pub charged: usize,
+    /// Messages accepted.
+    pub messages: u32,
+    /// The millisecond at which the timers will look at it.
+    pub look_ms: u64,
+    opened_ms: u64,
+    /// When the last command was complete, or the last mail data came, or the last reply was taken.
+    progress_ms: u64,
+    /// The minute over which the rate of mail data is judged: its end, and the octets so far.
+    minute_ends_ms: u64,
+    minute_octets: u64,
+}
+
+/// How far a connection is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Phase {
+    /// The banner is held back until then, in milliseconds.
+    Greeting(u64),
+    /// The session speaks.
+    Open,
+    /// Everything is said once the outbox is written.
+    Finishing(CloseReason),
+    /// Our direction is shut down; input is thrown away until the client closes, so many octets so far.
+    Lingering { reason: CloseReason, discarded: usize, until_ms: u64 },
+}
+
+/// What a deadline means, and when it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Deadline {
+    /// The banner is due.
+    Greet(u64),
+    /// The connection is dismissed with the reply.
+    Dismiss(u64, Reply, CloseReason),
+    /// The connection is closed without a word.
+    Close(u64, CloseReason),
+    /// The minute of mail data is to be judged.
+    Judge(u64),
+}
+
+impl Deadline {
+    pub fn ms(self) -> u64 {
+        match self {
+            Deadline::Greet(ms) | Deadline::Dismiss(ms, ..) | Deadline::Close(ms, _) | Deadline::Judge(ms) => ms,
+        }
+    }
+}
+
+/// What reading brought.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Received {
+    /// So many octets.
+    Octets(usize),
+    /// Nothing now.
+    Nothing,
+    /// The end of the client's direction.
+    End,
+    /// A broken connection.
+    Broken,
+}
+
+impl<S: Stream> Connection<S> {
+    pub fn new(stream: S, client: SocketAddr, session: Session, phase: Phase, now_ms: u64) -> Connection<S> {
+        Connection {
+            stream,
+            session,
+            outbox: Outbox::new(),
+            carry: Vec::new(),
+            has_fresh_carry: false,
+            client,
+            phase,
+            may_be_readable: true,
+            read_closed: false,
+            is_input_over: false,
+            is_listed: false,
+            is_dirty: false,
+            is_parked: false,
+            charged: 0,
+            messages: 0,
+            look_ms: u64::MAX,
+            opened_ms: now_ms,
+            progress_ms: now_ms,
+            minute_ends_ms: 0,
+            minute_octets: 0,
+        }
+    }
+
+    /// Whether driving it may move anything.
+    pub fn can_advance(&self) -> bool {
+        match self.phase {
+            Phase::Greeting(_) | Phase::Lingering { .. } => self.may_be_readable,
+            Phase::Open => {
+                let has_input = self.may_be_readable || self.has_fresh_carry || self.is_input_over;
+                has_input && !self.is_parked && !self.outbox.is_full()
+            }
+            Phase::Finishing(_) => false,
+        }
+    }
+
+    /// Reads once into `buffer`. A read that does not fill it ends reading without one more system call, unless an end
+    /// is to be read too.
+    pub fn receive(&mut self, buffer: &mut [u8]) -> Received {
+        loop {
+            match self.stream.read(buffer) {
+                Ok(0) => {
+                    self.may_be_readable = false;
+                    return Received::End;
+                }
+                Ok(octets) => {
+                    self.may_be_readable = octets == buffer.len() || self.read_closed;
+                    return Received::Octets(octets);
+                }
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    self.may_be_readable = false;
+                    return Received::Nothing;
+                }
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(_) => return Received::Broken,
+            }
+        }
+    }
+
+    /// Writes what waits, once. An error means that the connection is broken.
+    pub fn write_pending(&mut self, now_ms: u64) -> Result<(), CloseReason> {
+        while !self.outbox.is_empty() {
+            match self.stream.write(self.outbox.pending()) {
+                Ok(0) => return Err(CloseReason::Reset),
+                Ok(octets) => {
+                    self.outbox.advance(octets);
+                    self.progress_ms = now_ms;
+                }
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(()),
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(_) => return Err(CloseReason::Reset),
+            }
+        }
+        Ok(())
+    }
+
+    /// Octets of the memory budget that it needs now.
+    pub fn memory(&self) -> usize {
+        self.session.memory() + self.carry.capacity()
+    }
+
+    /// Takes note of a complete command, or of `octets` of mail data. A trickle below either moves no deadline.
+    pub fn progressed(&mut self, now_ms: u64, octets: usize) {
+        self.progress_ms = now_ms;
+        if !self.session.is_in_data() {
+            self.minute_ends_ms = 0;
+        } else if self.minute_ends_ms == 0 {
+            (self.minute_ends_ms, self.minute_octets) = (now_ms + MINUTE_MS, 0);
+        } else {
+            self.minute_octets += octets as u64;
+        }
+    }
+
+    /// Ends the minute of mail data: whether its rate was enough, and then a new one begins.
+    pub fn judge_minute(&mut self, now_ms: u64) -> bool {
+        let enough = self.minute_octets >= DATA_RATE_MIN_PER_MINUTE;
+        (self.minute_ends_ms, self.minute_octets) = (now_ms + MINUTE_MS, 0);
+        enough
+    }
+
+    /// The next thing that time does to this connection; none while it waits for us.
+    pub fn deadline(&self, options: &Options) -> Option<Deadline> {
+        let after = |timeout: std::time::Duration| self.progress_ms.saturating_add(timeout.as_millis() as u64);
+        match self.phase {
+            Phase::Greeting(until_ms) => return Some(Deadline::Greet(until_ms)),
+            Phase::Lingering { reason, until_ms, .. } => return Some(Deadline::Close(until_ms, reason)),
+            Phase::Finishing(_) | Phase::Open if !self.outbox.is_empty() => {
+                return Some(Deadline::Close(self.progress_ms + WRITE_TIMEOUT_SECS * 1000, CloseReason::WriteTimeout));
+            }
+            Phase::Finishing(_) | Phase::Open if self.is_parked => return None,
+            Phase::Finishing(_) | Phase::Open => {}
+        }
+        let session_ms = self.opened_ms.saturating_add(options.session_timeout.as_millis() as u64);
+        let session = Deadline::Dismiss(session_ms, Reply::SESSION_TIMEOUT, CloseReason::SessionTimeout);
+        let own = if self.session.is_in_data() {
+            let silence = Deadline::Dismiss(after(options.data_timeout), Reply::DATA_TIMEOUT, CloseReason::DataTimeout);
+            if self.minute_ends_ms > 0 && self.minute_ends_ms < silence.ms() {
+                Deadline::Judge(self.minute_ends_ms)
+            } else {
+                silence
+            }
+        } else {
+            Deadline::Dismiss(after(options.command_timeout), Reply::COMMAND_TIMEOUT, CloseReason::CommandTimeout)
+        };
+        Some(if own.ms() <= session.ms() { own } else { session })
+    }
+
+    /// What to do once everything is written: whether the connection can be closed now. Otherwise it lingers, throwing
+    /// input away, for a close over unread input would send a reset and destroy the last reply.
+    pub fn finish(&mut self, reason: CloseReason, now_ms: u64) -> bool {
+        let nothing_behind = matches!(reason, CloseReason::Client | CloseReason::Reset)
+            || reason == CloseReason::Session(smtp::CloseReason::Quit) && self.carry.is_empty() && !self.may_be_readable;
+        self.carry = Vec::new();
+        if nothing_behind || self.stream.shutdown_write().is_err() {
+            return true;
+        }
+        self.phase = Phase::Lingering { reason, discarded: 0, until_ms: now_ms + LINGER_SECS * 1000 };
+        false
+    }
+
+    /// Throws input away while lingering; whether the connection can be closed now.
+    pub fn linger(&mut self, buffer: &mut [u8]) -> bool {
+        loop {
+            match self.receive(buffer) {
+                Received::End | Received::Broken => return true,
+                Received::Nothing => return false,
+                Received::Octets(octets) => {
+                    let Phase::Lingering { discarded, .. } = &mut self.phase else {
+                        return true;
+                    };
+                    *discarded += octets;
+                    if *discarded > LINGER_MAX {
+                        return true;
+                    }
+                    if !self.may_be_readable {
+                        return false;
+                    }
+                }
+            }
+        }
+    }
+}
+
+const MINUTE_MS: u64 = 60_000;

@@ -1,0 +1,24 @@
+//! Work that the loop hands out, and what comes back. Values only: who runs them, and when, is not said here.
+
+use super::courier::{DeliveryDone, DeliveryJob};
+use crate::spool::{Batch, Committed, Prepare, Prepared};
+
+/// Something that would block the loop.
+pub enum Job {
+    /// Write a batch to the log and sync it. At most one is out.
+    Commit(Batch),
+    /// Deliver messages into Maildirs, or make earlier deliveries durable. At most one is out.
+    Deliver(DeliveryJob),
+    /// Make the log's next segment ready. At most one is out.
+    Prepare(Prepare),
+}
+
+/// A job's end.
+pub enum Completion {
+    /// Of [`Job::Commit`].
+    Committed(Committed),
+    /// Of [`Job::Deliver`].
+    Delivered(DeliveryDone),
+    /// Of [`Job::Prepare`].
+    Prepared(Prepared),
+}

@@ -1,0 +1,56 @@
+//! Counters of what the server did. Plain numbers: one thread owns them.
+
+use std::fmt;
+use std::time::Duration;
+
+/// What happened since the start.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Counters {
+    /// Connections accepted.
+    pub connections: u64,
+    /// Connections turned away with 421, because there were too many.
+    pub connections_refused: u64,
+    /// Connections whose client spoke before the banner.
+    pub early_talkers: u64,
+    /// Connections that ended by a deadline.
+    pub timeouts: u64,
+    /// Connections that were reset, or that a client closed within a transaction.
+    pub aborted: u64,
+    /// Messages answered with 250.
+    pub accepted: u64,
+    /// Octets of mail data in them.
+    pub accepted_octets: u64,
+    /// Messages whose data was refused after its end, for memory, room or a failed disk.
+    pub refused: u64,
+    /// Batches committed.
+    pub commits: u64,
+    /// Time spent in their syncs.
+    pub sync_time: Duration,
+    /// Messages delivered and settled.
+    pub delivered: u64,
+    /// Attempts of delivery that failed.
+    pub delivery_failures: u64,
+}
+
+/// `key=value` pairs for one log line.
+impl fmt::Display for Counters {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "connections={} connections_refused={} early_talkers={} timeouts={} aborted={} accepted={} accepted_octets={} \
+             refused={} commits={} sync_ms={} delivered={} delivery_failures={}",
+            self.connections,
+            self.connections_refused,
+            self.early_talkers,
+            self.timeouts,
+            self.aborted,
+            self.accepted,
+            self.accepted_octets,
+            self.refused,
+            self.commits,
+            self.sync_time.as_millis(),
+            self.delivered,
+            self.delivery_failures
+        )
+    }
+}

@@ -1,0 +1,107 @@
+//! The threads that run jobs: one that commits, one that delivers, one that makes segments ready. A job is a function
+//! from value to value; here is merely where it runs.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::mpsc::{Receiver, Sender, channel};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::{io, mem, thread};
+
+use log::error;
+
+use crate::server::courier::Courier;
+use crate::server::job::{Completion, Job};
+
+/// Jobs that are done and not yet taken back by the loop.
+///
+/// Bounded by what the server hands out: one job of each kind at a time.
+#[derive(Default)]
+pub struct Completions {
+    done: Mutex<Vec<Completion>>,
+}
+
+impl Completions {
+    /// Takes all of them.
+    pub fn take(&self) -> Vec<Completion> {
+        mem::take(&mut *self.done.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    fn push(&self, completion: Completion) {
+        self.done.lock().unwrap_or_else(PoisonError::into_inner).push(completion);
+    }
+}
+
+/// Threads that wait for jobs.
+pub struct Workers {
+    committer: Sender<Job>,
+    courier: Sender<Job>,
+    preparer: Sender<Job>,
+}
+
+impl Workers {
+    /// Starts the threads. Each pushes what is done to `completions` and then calls `wake`.
+    pub fn start(
+        mut courier: Courier,
+        completions: Arc<Completions>,
+        wake: Arc<dyn Fn() + Send + Sync>,
+    ) -> io::Result<Workers> {
+        let done = move |completion| {
+            completions.push(completion);
+            wake();
+        };
+        let (committer, commits) = channel();
+        let (deliverer, deliveries) = channel();
+        let (preparer, prepares) = channel();
+        worker("commit", commits, run_log_job, done.clone())?;
+        worker("segments", prepares, run_log_job, done.clone())?;
+        worker("courier", deliveries, move |job| run_delivery(&mut courier, job), done)?;
+        Ok(Workers { committer, courier: deliverer, preparer })
+    }
+
+    /// Hands a job to its thread.
+    pub fn submit(&self, job: Job) {
+        let thread = match job {
+            Job::Commit(_) => &self.committer,
+            Job::Deliver(_) => &self.courier,
+            Job::Prepare(_) => &self.preparer,
+        };
+        thread.send(job).unwrap_or_else(|_| unreachable!("a worker ends with the process only"));
+    }
+}
+
+fn run_log_job(job: Job) -> Completion {
+    match job {
+        Job::Commit(batch) => Completion::Committed(batch.run()),
+        Job::Prepare(prepare) => Completion::Prepared(prepare.run()),
+        Job::Deliver(_) => unreachable!("deliveries go to the courier"),
+    }
+}
+
+fn run_delivery(courier: &mut Courier, job: Job) -> Completion {
+    match job {
+        Job::Deliver(job) => Completion::Delivered(courier.run(job)),
+        Job::Commit(_) | Job::Prepare(_) => unreachable!("only deliveries go to the courier"),
+    }
+}
+
+/// Starts a thread that runs jobs one after the other. A panic there leaves the log or a mailbox in a state that nobody
+/// knows, so it ends the process; recovery judges what the disk holds.
+fn worker(
+    name: &str,
+    jobs: Receiver<Job>,
+    mut run: impl FnMut(Job) -> Completion + Send + 'static,
+    done: impl Fn(Completion) + Send + 'static,
+) -> io::Result<()> {
+    let work = move || {
+        for job in jobs {
+            match catch_unwind(AssertUnwindSafe(|| run(job))) {
+                Ok(completion) => done(completion),
+                Err(_) => {
+                    error!("a worker panicked; the process ends, recovery will judge what the disk holds");
+                    log::logger().flush();
+                    std::process::abort();
+                }
+            }
+        }
+    };
+    thread::Builder::new().name(format!("fastsmtp-{name}")).spawn(work).map(drop)
+}

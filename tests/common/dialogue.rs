@@ -1,0 +1,111 @@
+//! The second driver of a session: no sockets, bytes in and replies out, cut wherever a test wants.
+
+use std::sync::Arc;
+
+use fastsmtp::QueueId;
+use fastsmtp::smtp::{CloseReason, Message, Need, Path, Profile, Reply, Session};
+use fastsmtp::wire::Outbox;
+
+/// A session with a policy for tests: mail for example.com is taken, no other.
+pub struct Dialogue {
+    pub session: Session,
+    pub replies: Vec<u8>,
+    pub messages: Vec<Message>,
+    pub closed: Option<CloseReason>,
+    carry: Vec<u8>,
+}
+
+pub const MESSAGE_SIZE_MAX: u64 = 4000;
+pub const RECIPIENTS_MAX: usize = 3;
+
+impl Dialogue {
+    pub fn new() -> Dialogue {
+        let profile = Profile::new("mx.example.com", "", MESSAGE_SIZE_MAX, RECIPIENTS_MAX);
+        Dialogue {
+            session: Session::new(Arc::new(profile)),
+            replies: Vec::new(),
+            messages: Vec::new(),
+            closed: None,
+            carry: Vec::new(),
+        }
+    }
+
+    /// Offers input in one piece, behind what was left of the piece before.
+    pub fn feed(&mut self, input: &[u8]) {
+        self.carry.extend_from_slice(input);
+        let mut input = std::mem::take(&mut self.carry);
+        let mut out = Outbox::new();
+        while self.closed.is_none() {
+            let progress = self.session.advance(&input, &mut out);
+            assert!(progress.consumed <= input.len());
+            input.drain(..progress.consumed);
+            match progress.need {
+                Need::Input => break,
+                Need::Room => assert!(out.is_full(), "room is asked for when there is none"),
+                Need::Sender(envelope) => self.session.answer_sender(Ok(envelope), &mut out),
+                Need::Recipient(path) => {
+                    let answer = match path {
+                        Path::Mailbox(address) if address.domain_key() == "example.com" => Ok(address),
+                        Path::Postmaster => Ok(fastsmtp::smtp::Address::new("postmaster", "example.com")),
+                        _ => Err(Reply::RELAY_DENIED),
+                    };
+                    self.session.answer_recipient(answer, &mut out);
+                }
+                Need::Commit(message) => {
+                    self.messages.push(message);
+                    let id = QueueId { run: 0, counter: self.messages.len() as u64 };
+                    self.session.committed(Ok(id), &mut out);
+                }
+                Need::Close(reason) => self.closed = Some(reason),
+            }
+            self.replies.extend_from_slice(out.pending());
+            out.advance(out.pending().len());
+        }
+        self.replies.extend_from_slice(out.pending());
+        self.carry = input;
+    }
+
+    /// The codes of the replies so far, each reply once however many lines it has.
+    pub fn codes(&self) -> Vec<u16> {
+        codes(&self.replies)
+    }
+}
+
+/// The codes of replies, each reply once.
+pub fn codes(replies: &[u8]) -> Vec<u16> {
+    let text = std::str::from_utf8(replies).expect("replies are ASCII");
+    assert!(text.is_empty() || text.ends_with("\r\n"));
+    let lines = text.split_terminator("\r\n");
+    let last_lines = lines.filter(|line| line.as_bytes()[3] == b' ');
+    last_lines.map(|line| line[..3].parse().expect("a reply begins with its code")).collect()
+}
+
+/// Runs `input` through a fresh session, cut at the given offsets.
+pub fn run(input: &[u8], cuts: &[usize]) -> Dialogue {
+    let mut dialogue = Dialogue::new();
+    let mut start = 0;
+    for &cut in cuts.iter().chain([&input.len()]) {
+        dialogue.feed(&input[start..cut]);
+        start = cut;
+    }
+    dialogue
+}
+
+/// Runs `input` whole, byte by byte and split at every offset, and insists that it makes no difference.
+pub fn run_three_ways(input: &[u8]) -> Dialogue {
+    let whole = run(input, &[]);
+    let same = |other: &Dialogue, how: &str| {
+        let text = |octets: &[u8]| String::from_utf8_lossy(octets).into_owned();
+        assert_eq!(text(&other.replies), text(&whole.replies), "{how}: {}", text(input));
+        assert_eq!(other.messages, whole.messages, "{how}: {}", text(input));
+        assert_eq!(other.closed, whole.closed, "{how}: {}", text(input));
+    };
+    same(&run(input, &(1..input.len()).collect::<Vec<_>>()), "byte by byte");
+    for cut in 1..input.len().min(SPLITS_MAX) {
+        same(&run(input, &[cut]), &format!("cut at {cut}"));
+    }
+    whole
+}
+
+/// Beyond so many octets only the byte by byte run looks at every offset.
+const SPLITS_MAX: usize = 600;

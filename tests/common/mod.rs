@@ -1,0 +1,5 @@
+//! What several test programs need. Each uses a part of it.
+#![allow(dead_code)]
+
+pub mod dialogue;
+pub mod server;
