@@ -84,7 +84,7 @@ fn exact(value: u64, units: &[(&'static str, u64)], smallest: &'static str) -> Q
     if value == 0 {
         return Quantity { number: 0, unit: "" };
     }
-    match units.iter().find(|(_, factor)| value % factor == 0) {
+    match units.iter().find(|(_, factor)| value.is_multiple_of(*factor)) {
         Some((unit, factor)) => Quantity { number: value / factor, unit },
         None => Quantity { number: value, unit: smallest },
     }
