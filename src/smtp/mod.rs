@@ -4,5 +4,5 @@
 mod address;
 mod message;
 
-pub use address::{Address, AddressError, Path, is_domain, is_host_name};
+pub use address::{Address, AddressError, Path, domain_key, is_domain, is_host_name};
 pub use message::{Body, Envelope, Message};
