@@ -7,7 +7,7 @@
 //! ```
 //!
 //! A caller never waits: if the reader of standard error is slow, lines are lost and counted. A standard error that is
-//! broken loses them all, silently, for there is nobody to tell. [`flush`] is called once, at the end.
+//! broken loses them all, silently, for there is nobody to tell. [`flush`] is called at the end, and waits a bounded time.
 
 use std::fmt::{self, Write as _};
 use std::io::{self, Write};
@@ -39,6 +39,15 @@ pub fn flush() {
     }
 }
 
+/// Prints a line on standard error, behind what was logged so far. While there is a log it goes the log's way, so that
+/// a reader that has stopped reading cannot keep the process from its end.
+pub fn say(line: &str) {
+    match LOGGER.get() {
+        Some(logger) => logger.enqueue(format!("{line}\n")),
+        None => eprintln!("{line}"),
+    }
+}
+
 static LOGGER: OnceLock<Logger> = OnceLock::new();
 
 /// The callers' end of the queue.
@@ -65,6 +74,16 @@ impl Logger {
         let (queue, lines) = sync_channel(queue_max);
         (Logger { queue, shared: Arc::default() }, lines)
     }
+
+    /// Hands a line to the writer, or loses and counts it.
+    fn enqueue(&self, line: String) {
+        // Counted before it is sent, so that `written` never runs ahead; taken back if it is lost.
+        self.shared.queued.fetch_add(1, Ordering::SeqCst);
+        if self.queue.try_send(line).is_err() {
+            self.shared.queued.fetch_sub(1, Ordering::SeqCst);
+            self.shared.dropped.fetch_add(1, Ordering::Relaxed);
+        }
+    }
 }
 
 impl Log for Logger {
@@ -74,14 +93,8 @@ impl Log for Logger {
     }
 
     fn log(&self, record: &Record<'_>) {
-        if !self.enabled(record.metadata()) {
-            return;
-        }
-        // Counted before it is sent, so that `written` never runs ahead; taken back if it is lost.
-        self.shared.queued.fetch_add(1, Ordering::SeqCst);
-        if self.queue.try_send(line(SystemTime::now(), record.level(), record.args())).is_err() {
-            self.shared.queued.fetch_sub(1, Ordering::SeqCst);
-            self.shared.dropped.fetch_add(1, Ordering::Relaxed);
+        if self.enabled(record.metadata()) {
+            self.enqueue(line(SystemTime::now(), record.level(), record.args()));
         }
     }
 

@@ -11,14 +11,13 @@ use std::process::ExitCode;
 use cli::exit::Exit;
 
 fn main() -> ExitCode {
-    let result = cli::run();
-    // The sentence that says why comes after the lines that led there.
-    logging::flush();
-    match result {
-        Ok(()) => Exit::Ok.into(),
+    let exit = match cli::run() {
+        Ok(()) => Exit::Ok,
         Err(failure) => {
-            eprintln!("{failure}");
-            failure.exit.into()
+            logging::say(&failure.to_string());
+            failure.exit
         }
-    }
+    };
+    logging::flush();
+    exit.into()
 }
