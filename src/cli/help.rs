@@ -50,6 +50,7 @@ Examples:
       checks a file, and prints what would hold
 
 Standard output says where the server listens and when it is ready; the log goes
-to standard error. SIGTERM stops it safely, and so does anything else.
+to standard error. SIGTERM and SIGINT let it finish what is under way, a second
+one ends it at once; either way nothing that was answered 250 is lost.
 
 Exit codes:";

@@ -32,7 +32,9 @@ pub fn read(path: &Path) -> Result<Vec<Setting>, Failure> {
 fn parse(path: &Path, text: &str) -> Result<Vec<Setting>, String> {
     let table = DeTable::parse(text).map_err(|error| {
         let line = line_of(text, error.span().map_or(0, |span| span.start));
-        format!("{line}: {}", error.message().replace('\n', ", "))
+        // The parser's own words guess what was meant, often wrongly ('expected inf'); examples help more.
+        let reason = error.message().replace('\n', ", ");
+        format!("{line}: not TOML ({reason}); write name = \"text\", name = 100 or name = [\"one\", \"two\"]")
     })?;
     let mut entries: Vec<_> = table.get_ref().iter().collect();
     entries.sort_by_key(|(name, _)| name.span().start);
@@ -87,8 +89,14 @@ fn line_of(text: &str, at: usize) -> usize {
     1 + text.bytes().take(at).filter(|&b| b == b'\n').count()
 }
 
+/// One value of a key as TOML: a number without a unit is an integer, all else a text.
+pub fn literal(key: &Key, value: &str) -> String {
+    let is_integer = matches!(key.takes, Takes::Number(_)) && value.bytes().all(|b| b.is_ascii_digit());
+    if is_integer { value.to_owned() } else { quoted(value) }
+}
+
 /// A text as a TOML basic string.
-pub fn quoted(text: &str) -> String {
+fn quoted(text: &str) -> String {
     let mut quoted = String::from("\"");
     for character in text.chars() {
         match character {
@@ -105,7 +113,10 @@ pub fn quoted(text: &str) -> String {
 mod tests {
     use super::*;
 
-    fn parsed(text: &str) -> Result<Vec<(&'static str, Vec<String>, usize)>, String> {
+    /// A key's name, its values, its line.
+    type Row = (&'static str, Vec<String>, usize);
+
+    fn parsed(text: &str) -> Result<Vec<Row>, String> {
         let settings = parse(Path::new("f"), text)?;
         let line = |origin| match origin {
             Origin::File(_, line) => line,

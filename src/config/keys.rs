@@ -73,7 +73,7 @@ pub static KEYS: [Key; 17] = [
         }),
         show: |config| config.listen.iter().map(SocketAddr::to_string).collect(),
         default: None,
-        help: "Listen on this address and port, like 0.0.0.0:25 or [::]:25 (IPv6 alone); port 0 takes a free one, \
+        help: "Listen on this address and port, like 0.0.0.0:25 or [::]:25 (which is IPv6 alone); port 0 takes a free one, \
                which standard output names. May be repeated",
     },
     Key {

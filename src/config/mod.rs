@@ -202,11 +202,10 @@ impl Config {
         let mut text = String::new();
         for key in &KEYS {
             let values = (key.show)(self);
-            let quoted: Vec<String> = values.iter().map(|value| file::quoted(value)).collect();
+            let literals: Vec<String> = values.iter().map(|value| file::literal(key, value)).collect();
             let value = match key.takes {
-                Takes::List(_) => format!("[{}]", quoted.join(", ")),
-                Takes::One(_) => quoted.concat(),
-                Takes::Number(_) => values.concat(),
+                Takes::List(_) => format!("[{}]", literals.join(", ")),
+                Takes::One(_) | Takes::Number(_) => literals.concat(),
             };
             writeln!(text, "{} = {value}", key.name).expect("a String takes all");
         }
