@@ -111,13 +111,27 @@ pub const MAILBOX_NAME_KEPT: usize = 150;
 pub const LOG_VALUE_MAX: usize = 256;
 /// Log lines that wait for the writer; beyond, lines are dropped and counted, for the loop must not wait.
 pub const LOG_QUEUE_MAX: usize = 8192;
+/// Octets of one log line's text: with the queue it bounds the memory of a log that nobody reads.
+pub const LOG_LINE_MAX: usize = 4096;
+/// Milliseconds that the end of the process waits for the log to be written.
+pub const LOG_FLUSH_MS: u64 = 2000;
+
+/// Connections, whatever the descriptors allow: containers often allow a thousand million, which is no bound.
+pub const CONNECTIONS_MAX: usize = 1 << 20;
+/// Descriptors kept from connections: listeners, poll, spool, log, mailboxes.
+pub const DESCRIPTORS_RESERVED: usize = 64;
+
+/// Octets of a configuration file; a larger one is some other file.
+pub const CONFIG_FILE_MAX: u64 = 1 << 20;
 
 // What must hold between them.
 const _: () = assert!(COMMAND_LINE_MAX < RECEIVE_BUFFER, "a whole command line fits the receive buffer");
 const _: () = assert!(COMMAND_LINE_DISCARD_MAX >= COMMAND_LINE_MAX);
 const _: () = assert!(REPLY_MAX * 4 <= OUTBOX_MAX, "a full outbox is rare");
-const _: () = assert!(SEGMENT_SIZE % BATCH_ALIGN == 0);
+const _: () = assert!(SEGMENT_SIZE.is_multiple_of(BATCH_ALIGN));
 const _: () = assert!(SPOOL_SIZE_DEFAULT >= 4 * SEGMENT_SIZE);
 const _: () = assert!(MESSAGE_SIZE_DEFAULT + (1 << 20) < SEGMENT_SIZE, "a message fits a segment by default");
 const _: () = assert!(MAILBOX_NAME_KEPT + 1 + 32 <= MAILBOX_NAME_MAX);
+const _: () = assert!(MEMORY_DEFAULT >= MESSAGE_SIZE_DEFAULT, "one message fits the memory");
+const _: () = assert!(LOG_VALUE_MAX < LOG_LINE_MAX);
 const _: () = assert!(READ_PER_TURN >= RECEIVE_BUFFER);

@@ -8,7 +8,7 @@ mod reply;
 mod session;
 pub mod trace;
 
-pub use address::{Address, AddressError, Path, is_domain, is_host_name};
+pub use address::{Address, AddressError, Path, domain_key, is_domain, is_host_name};
 pub use message::{Body, Envelope, Message};
 pub use reply::Reply;
 pub use session::{CloseReason, Need, Profile, Progress, Session};

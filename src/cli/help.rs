@@ -1,0 +1,56 @@
+//! What `--help` says beyond the list of options; what can be generated from a table is.
+
+use std::fmt::Write as _;
+
+use super::exit::Exit;
+use crate::config::{Config, Key};
+use crate::machine::Machine;
+
+/// The default of a key in words.
+pub fn default(key: &Key) -> String {
+    // The keys whose default depends on the machine say so in words.
+    let nowhere = Machine { host_name: String::new(), connections_max: 0 };
+    match key.default {
+        Some(words) => words.to_owned(),
+        None => (key.show)(&Config::new(&nowhere)).join(", "),
+    }
+}
+
+/// What stands behind the options.
+pub fn after() -> String {
+    let mut text = EXPLAINED.to_owned();
+    for exit in Exit::ALL {
+        write!(text, "\n  {:>3}  {}", exit.code(), exit.meaning()).expect("a String takes all");
+    }
+    text
+}
+
+const EXPLAINED: &str = "\
+Environment and file:
+  Every option may stand in a variable, like FASTSMTP_MAX_MESSAGE_SIZE=10MiB for
+  --max-message-size 10MiB (a list with commas), and in the TOML file that
+  --config or FASTSMTP_CONFIG names:
+
+      listen = [\"0.0.0.0:25\", \"[::]:25\"]
+      local-domain = [\"example.com\"]
+      max-message-size = \"10MiB\"
+
+  A flag beats a variable, a variable beats the file; a list is replaced as a
+  whole. A name that is not known is an error.
+
+Examples:
+  fastsmtp
+      takes mail for every address at 127.0.0.1:2525 into ./fastsmtp-data
+  fastsmtp --listen 0.0.0.0:25 --listen [::]:25 --local-domain example.com \\
+           --data /var/lib/fastsmtp
+      serves a domain
+  fastsmtp --listen 127.0.0.1:0 --data \"$(mktemp -d)\"
+      for a test: prints 'listening smtp 127.0.0.1:PORT', then 'ready'
+  fastsmtp --config fastsmtp.toml --check-config
+      checks a file, and prints what would hold
+
+Standard output says where the server listens and when it is ready; the log goes
+to standard error. SIGTERM and SIGINT let it finish what is under way, a second
+one ends it at once; either way nothing that was answered 250 is lost.
+
+Exit codes:";

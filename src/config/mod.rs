@@ -1,0 +1,370 @@
+//! What the operator chose: read from a file, from variables and from flags, checked, and written back.
+//!
+//! Each source only reduces what it holds to [`Setting`]s. They are applied in the order file, variables, flags by one
+//! function, [`Config::set`], and each value is parsed by its row of [`KEYS`]; so the three cannot differ, a later
+//! source replaces an earlier one's value (a list as a whole), and an error says where the value stands.
+
+mod file;
+mod keys;
+mod variables;
+
+use std::fmt;
+use std::fmt::Write as _;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use fastsmtp::limits::{
+    MEMORY_DEFAULT, MESSAGE_SIZE_DEFAULT, RECIPIENTS_MAX_DEFAULT, SEGMENT_SIZE, SPOOL_SIZE_DEFAULT,
+};
+use fastsmtp::server::{Deliver, Durability, Options};
+use fastsmtp::units::{duration_text, size_text};
+
+use crate::cli::exit::{Exit, Failure};
+use crate::machine::Machine;
+pub use keys::{KEYS, Key, Takes};
+
+/// Everything `fastsmtp serve` is told, checked and complete.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Config {
+    /// Where to listen; at least one address.
+    pub listen: Vec<SocketAddr>,
+    /// The directory of spool and mailboxes.
+    pub data: PathBuf,
+    /// What the server itself is told.
+    pub options: Options,
+    /// The least important events that are logged.
+    pub log: log::LevelFilter,
+    /// Only check, print and leave.
+    pub check_config: bool,
+    /// What is allowed but not as the operator thinks: to be logged at the start.
+    pub warnings: Vec<String>,
+}
+
+/// One key with its values, and where they stand.
+#[derive(Debug, Clone)]
+pub struct Setting {
+    /// The row of the key.
+    pub key: &'static Key,
+    /// One value, or a list's.
+    pub values: Vec<String>,
+    /// Where they were said.
+    pub origin: Origin,
+}
+
+/// Where a setting was made.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Origin {
+    /// In the configuration file, by its name as given and the line, counted from 1.
+    File(PathBuf, usize),
+    /// In the environment.
+    Variable,
+    /// On the command line.
+    Flag,
+}
+
+/// What the command line says to `serve`.
+#[derive(Debug, Clone, Default)]
+pub struct Flags {
+    /// The settings made there.
+    pub settings: Vec<Setting>,
+    /// The configuration file.
+    pub file: Option<PathBuf>,
+    /// Only check, print and leave.
+    pub check_config: bool,
+}
+
+impl Config {
+    /// Reads all sources and checks what came of them.
+    pub fn load(
+        flags: Flags,
+        variables: impl IntoIterator<Item = variables::Variable>,
+        machine: &Machine,
+    ) -> Result<Config, Failure> {
+        let variables = variables::read(variables)?;
+        let mut settings = match flags.file.or(variables.file) {
+            Some(path) => file::read(&path)?,
+            None => Vec::new(),
+        };
+        settings.extend(variables.settings);
+        settings.extend(flags.settings);
+        let mut config = Config::new(machine);
+        config.check_config = flags.check_config;
+        for setting in &settings {
+            config.set(setting)?;
+        }
+        config.fit(machine)?;
+        config.check().map_err(|broken| broken.failure(&settings))?;
+        Ok(config)
+    }
+
+    /// What holds where nothing is said.
+    pub fn new(machine: &Machine) -> Config {
+        Config {
+            listen: vec![SocketAddr::from(([127, 0, 0, 1], 2525))],
+            data: PathBuf::from("./fastsmtp-data"),
+            options: Options {
+                hostname: machine.host_name.clone(),
+                local_domains: Vec::new(),
+                deliver: Deliver::Maildir,
+                durability: Durability::Disk,
+                message_size_max: MESSAGE_SIZE_DEFAULT,
+                recipients_max: RECIPIENTS_MAX_DEFAULT,
+                connections_max: machine.connections_max,
+                memory: MEMORY_DEFAULT,
+                spool_size: SPOOL_SIZE_DEFAULT,
+                command_timeout: minutes(5),
+                data_timeout: minutes(3),
+                session_timeout: minutes(60),
+                shutdown_grace: seconds(5),
+                greeting_delay: seconds(0),
+            },
+            log: log::LevelFilter::Info,
+            check_config: false,
+            warnings: Vec::new(),
+        }
+    }
+
+    /// Applies one setting: the only way from text to value.
+    fn set(&mut self, setting: &Setting) -> Result<(), Failure> {
+        let result = match (setting.key.takes, setting.values.as_slice()) {
+            (Takes::One(parse) | Takes::Number(parse), [value]) => parse(self, value),
+            (Takes::One(_) | Takes::Number(_), _) => Err("takes one value, not a list".to_owned()),
+            (Takes::List(parse), values) => parse(self, values),
+        };
+        result.map_err(|sentence| {
+            let place = setting.place();
+            Failure::new(setting.origin.exit(), format!("{place}: {sentence}"))
+        })
+    }
+
+    /// Cuts to what the machine allows.
+    fn fit(&mut self, machine: &Machine) -> Result<(), Failure> {
+        let allowed = machine.connections_max;
+        if allowed == 0 {
+            let sentence =
+                "the limit of open files leaves none for connections; raise it, like 'ulimit -n 4096'";
+            return Err(Failure::new(Exit::Unavailable, sentence));
+        }
+        let wanted = self.options.connections_max;
+        if wanted > allowed {
+            self.options.connections_max = allowed;
+            self.warnings.push(format!(
+                "max-connections: {wanted} is more than the open files allow, {allowed} is used; raise the hard \
+                 limit, like 'ulimit -Hn' or LimitNOFILE="
+            ));
+        } else if allowed < CONNECTIONS_FEW {
+            self.warnings.push(format!(
+                "the hard limit of open files allows {allowed} connections only; raise it, like 'ulimit -Hn' or \
+                 LimitNOFILE="
+            ));
+        }
+        Ok(())
+    }
+
+    /// What must hold between the values.
+    fn check(&self) -> Result<(), Broken> {
+        let options = &self.options;
+        let (message, memory) = (size_text(options.message_size_max), size_text(options.memory));
+        let (spool, least) = (size_text(options.spool_size), size_text(4 * SEGMENT_SIZE));
+        if options.memory < options.message_size_max {
+            return Err(Broken {
+                keys: ["memory", "max-message-size"],
+                sentence: format!("{memory} cannot hold one largest message of {message}"),
+            });
+        }
+        if options.spool_size < options.message_size_max.saturating_add(SEGMENT_SIZE) {
+            return Err(Broken {
+                keys: ["spool-size", "max-message-size"],
+                sentence: format!("{spool} cannot hold one largest message of {message} and a segment"),
+            });
+        }
+        if options.spool_size < 4 * SEGMENT_SIZE {
+            return Err(Broken {
+                keys: ["spool-size", "spool-size"],
+                sentence: format!("{spool} is less than four segments, {least}"),
+            });
+        }
+        if options.greeting_delay >= options.command_timeout {
+            return Err(Broken {
+                keys: ["greeting-delay", "command-timeout"],
+                sentence: format!(
+                    "{} is not shorter than the command timeout of {}",
+                    duration_text(options.greeting_delay),
+                    duration_text(options.command_timeout)
+                ),
+            });
+        }
+        Ok(())
+    }
+
+    /// The whole configuration as a file that says the same.
+    pub fn to_toml(&self) -> String {
+        let mut text = String::new();
+        for key in &KEYS {
+            let values = (key.show)(self);
+            let literals: Vec<String> = values.iter().map(|value| file::literal(key, value)).collect();
+            let value = match key.takes {
+                Takes::List(_) => format!("[{}]", literals.join(", ")),
+                Takes::One(_) | Takes::Number(_) => literals.concat(),
+            };
+            writeln!(text, "{} = {value}", key.name).expect("a String takes all");
+        }
+        text
+    }
+}
+
+/// Connections below which the limit of open files is worth a warning.
+const CONNECTIONS_FEW: usize = 512;
+
+/// A relation between values that does not hold: the key to mend, and the one it does not go with.
+struct Broken {
+    keys: [&'static str; 2],
+    sentence: String,
+}
+
+impl Broken {
+    /// Placed at the last setting that had a part in it: what was fine before, it broke.
+    fn failure(self, settings: &[Setting]) -> Failure {
+        let Broken { keys: [key, other], sentence } = self;
+        let mend = if key == other { format!("raise {key}") } else { format!("mend {key} or {other}") };
+        match settings.iter().rfind(|setting| [key, other].contains(&setting.key.name)) {
+            Some(last) => {
+                let named = if last.key.name == key { String::new() } else { format!("{key} ") };
+                let place = last.place();
+                Failure::new(last.origin.exit(), format!("{place}: {named}{sentence}; {mend}"))
+            }
+            None => Failure::new(Exit::Configuration, format!("{key}: {sentence}; {mend}")),
+        }
+    }
+}
+
+impl Setting {
+    /// Where it stands, and its name there: `fastsmtp.toml:12: listen`, `FASTSMTP_LISTEN`, `--listen`.
+    fn place(&self) -> impl fmt::Display {
+        let key = self.key;
+        match &self.origin {
+            Origin::File(path, line) => format!("{}:{line}: {}", path.display(), key.name),
+            Origin::Variable => key.variable(),
+            Origin::Flag => format!("--{}", key.name),
+        }
+    }
+}
+
+impl Origin {
+    fn exit(&self) -> Exit {
+        match self {
+            Origin::Flag => Exit::Usage,
+            Origin::File(..) | Origin::Variable => Exit::Configuration,
+        }
+    }
+}
+
+/// The known name nearest to one that is not known, as the end of a sentence.
+fn did_you_mean(name: &str, known: impl Iterator<Item = String>) -> String {
+    let similarity = |other: &str| strsim::jaro(name, other);
+    match known.max_by(|one, other| similarity(one).total_cmp(&similarity(other))) {
+        Some(nearest) if similarity(&nearest) >= SIMILAR => format!("did you mean '{nearest}'?"),
+        _ => "'fastsmtp --help' names all".to_owned(),
+    }
+}
+
+/// Jaro similarity from which a name may be meant (clap uses the same).
+const SIMILAR: f64 = 0.7;
+
+fn minutes(count: u64) -> std::time::Duration {
+    seconds(60 * count)
+}
+
+fn seconds(count: u64) -> std::time::Duration {
+    std::time::Duration::from_secs(count)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn machine() -> Machine {
+        Machine { host_name: "mail.example".to_owned(), connections_max: 1000 }
+    }
+
+    fn flag(name: &str, values: &[&str]) -> Setting {
+        Setting {
+            key: Key::named(name).unwrap(),
+            values: values.iter().map(|value| (*value).to_owned()).collect(),
+            origin: Origin::Flag,
+        }
+    }
+
+    fn load(settings: &[(&str, &str)]) -> Result<Config, String> {
+        let settings = settings.iter().map(|(name, value)| flag(name, &[value])).collect();
+        let flags = Flags { settings, ..Flags::default() };
+        Config::load(flags, [], &machine()).map_err(|failure| {
+            assert_eq!(failure.exit, Exit::Usage);
+            failure.sentence
+        })
+    }
+
+    #[test]
+    fn a_machine_without_any_setting_has_a_complete_configuration() {
+        let config = load(&[]).unwrap();
+        assert_eq!(config, Config::new(&machine()));
+        assert_eq!(config.options.hostname, "mail.example");
+        assert_eq!(config.options.connections_max, 1000);
+    }
+
+    #[test]
+    fn every_key_reads_what_it_shows() {
+        let config = Config::new(&machine());
+        let mut again = Config::new(&Machine { host_name: "other".to_owned(), connections_max: 7 });
+        for key in &KEYS {
+            again.set(&Setting { key, values: (key.show)(&config), origin: Origin::Flag }).unwrap();
+        }
+        assert_eq!(again, config);
+    }
+
+    #[test]
+    fn too_many_connections_are_cut_and_said() {
+        let config = load(&[("max-connections", "1001")]).unwrap();
+        assert_eq!(config.options.connections_max, 1000);
+        assert!(
+            config.warnings[0].starts_with("max-connections: 1001 is more than"),
+            "{:?}",
+            config.warnings
+        );
+        assert_eq!(load(&[("max-connections", "1000")]).unwrap().warnings, [""; 0]);
+    }
+
+    #[test]
+    fn a_machine_that_allows_no_connection_is_refused() {
+        let none = Machine { connections_max: 0, ..machine() };
+        assert_eq!(Config::load(Flags::default(), [], &none).unwrap_err().exit, Exit::Unavailable);
+    }
+
+    #[test]
+    fn values_that_do_not_go_together_are_refused_where_the_last_was_said() {
+        let cases: [(&[(&str, &str)], &str); 4] = [
+            (
+                &[("memory", "10MiB")],
+                "--memory: 10MiB cannot hold one largest message of 50MiB; mend memory or max-message-size",
+            ),
+            (
+                &[("memory", "10MiB"), ("max-message-size", "11MiB")],
+                "--max-message-size: memory 10MiB cannot hold one largest message of 11MiB; mend memory or \
+                 max-message-size",
+            ),
+            (
+                &[("spool-size", "255MiB")],
+                "--spool-size: 255MiB is less than four segments, 256MiB; raise spool-size",
+            ),
+            (
+                &[("greeting-delay", "5m")],
+                "--greeting-delay: 5m is not shorter than the command timeout of 5m; mend greeting-delay or \
+                 command-timeout",
+            ),
+        ];
+        for (settings, sentence) in cases {
+            assert_eq!(load(settings).unwrap_err(), sentence);
+        }
+        assert!(load(&[("spool-size", "256MiB"), ("memory", "50MiB")]).is_ok());
+    }
+}
