@@ -3,6 +3,7 @@
 
 pub mod disk;
 pub mod limits;
+pub mod mailbox;
 pub mod net;
 pub mod queue_id;
 pub mod server;
