@@ -1,5 +1,7 @@
 //! The server as a value: what the operator chose, the turn of the loop, the jobs for the workers.
 
+pub mod courier;
+
 use std::time::Duration;
 
 /// What the operator chose, checked and complete.
