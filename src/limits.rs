@@ -106,6 +106,13 @@ pub const DELIVERY_ATTEMPTS_MAX: u32 = 3;
 pub const MAILBOX_NAME_MAX: usize = 200;
 /// See [`MAILBOX_NAME_MAX`].
 pub const MAILBOX_NAME_KEPT: usize = 150;
+/// Octets of a message's file name in a Maildir: it is the POP3 UIDL as well (RFC 1939 section 7).
+pub const BASE_NAME_MAX: usize = 70;
+/// Maildirs that are remembered as made. At a hundred octets each, and 400 at the most, the memory stays below 4 MB;
+/// one that is forgotten costs three failing system calls.
+pub const MAILDIRS_KNOWN_MAX: usize = 10_000;
+/// Octets compared at a time when a message is looked for in a Maildir after a restart.
+pub const COMPARE_CHUNK: usize = 64 * 1024;
 
 /// Characters of one logged value: the rest tells nothing that these do not.
 pub const LOG_VALUE_MAX: usize = 256;

@@ -1,6 +1,9 @@
 //! `fastsmtp serve`: the server.
 
-use std::io::{self, Write};
+use std::io::{self, ErrorKind, Write};
+
+use fastsmtp::event_loop::{self, Announcement, StartError};
+use fastsmtp::server::End;
 
 use super::exit::{Exit, Failure};
 use crate::config::Config;
@@ -16,7 +19,40 @@ pub fn run(config: Config) -> Result<(), Failure> {
     for warning in &config.warnings {
         log::warn!("{warning}");
     }
-    Err(Failure::new(Exit::Unavailable, "the server is not wired in yet"))
+    let end = event_loop::run(&config.listen, &config.data, config.options, announce).map_err(failure)?;
+    match end {
+        End::Stopped { undelivered: 0 } => log::info!("stopped; all accepted mail is delivered"),
+        End::Stopped { undelivered } => {
+            log::info!("stopped; {undelivered} accepted messages are delivered at the next start")
+        }
+        End::Interrupted => return Err(Failure::new(Exit::Temporary, "stopped at once by a second signal")),
+        End::Failed(sentence) => return Err(Failure::new(Exit::InputOutput, sentence)),
+    }
+    Ok(())
+}
+
+/// The start-up contract for scripts, on standard output. Nobody has to read it.
+fn announce(announcement: Announcement) {
+    let mut out = io::stdout().lock();
+    let _ = match announcement {
+        Announcement::Listening(address) => writeln!(out, "listening smtp {address}"),
+        Announcement::Ready => writeln!(out, "ready"),
+    }
+    .and_then(|()| out.flush());
+}
+
+fn failure(error: StartError) -> Failure {
+    let exit = match &error {
+        StartError::Listen(_, error) | StartError::Data(_, error) if error.kind() == ErrorKind::PermissionDenied => {
+            Exit::Permission
+        }
+        StartError::Listen(..) | StartError::System(_) => Exit::Unavailable,
+        StartError::Data(..) => Exit::CannotCreate,
+        StartError::Locked(_) => Exit::Temporary,
+        StartError::TwoFileSystems(_) => Exit::Configuration,
+        StartError::Recovery(_) => Exit::InputOutput,
+    };
+    Failure::new(exit, error.to_string())
 }
 
 /// Prints the configuration as a file of its own.

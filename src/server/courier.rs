@@ -1,0 +1,271 @@
+//! The courier: delivers accepted messages into Maildirs, as a function from job to completion.
+//!
+//! ```text
+//! job n     write into tmp/ ──▶ sync ──▶ link and rename into new/ ──▶ wait
+//!                                │                                      │
+//! job n+1   write into tmp/ ──▶ sync ◀── makes those names durable ◀────┘ ──▶ settled
+//! ```
+//!
+//! One sync for a whole job and none per file: it makes the data of this job durable before any name in `new/` shows
+//! it, and the names that the job before gave. A crash at any instant therefore leaves whole files in `new/`, perhaps
+//! some in `tmp/`, and what was not settled is delivered again: [`Delivery::again`] then looks before it writes.
+//!
+//! A worker calls [`Courier::run`]; no thread, no channel and no retry is here. An error costs the message it belongs
+//! to, or, if the sync failed, all that were not settled: they come back to be sent again. Never panics for the disk.
+
+use std::collections::HashSet;
+use std::fmt;
+use std::io;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use crate::disk::Disk;
+use crate::mailbox::{BaseName, Delivered, MailboxPath, Maildirs, Place};
+use crate::queue_id::QueueId;
+use crate::smtp::Message;
+use crate::spool;
+
+/// Messages to deliver: at most [`DELIVERY_BATCH_MAX`](crate::limits::DELIVERY_BATCH_MAX), and none twice. Without any,
+/// the job is a flush: it makes the names of the job before durable, so that they settle.
+#[derive(Default)]
+pub struct DeliveryJob {
+    /// What to deliver.
+    pub deliveries: Vec<Delivery>,
+}
+
+/// A message to deliver to the mailboxes of all its recipients.
+pub struct Delivery {
+    /// Its queue id, which names its file.
+    pub id: QueueId,
+    /// Where it is.
+    pub load: Load,
+    /// Whether it may have been delivered before, wholly or in part: after a restart, or when it came back.
+    pub again: bool,
+}
+
+/// Where a message is.
+pub enum Load {
+    /// In memory, and it arrived then (Unix seconds).
+    Memory {
+        /// Envelope and content.
+        message: Message,
+        /// Unix seconds.
+        arrived: u64,
+    },
+    /// In the spool; read when its turn comes, and kept no longer than for writing.
+    Spool(spool::Source),
+}
+
+/// What became of the messages of a job, and of those that waited for it.
+///
+/// Each message handed in comes out once: settled by this job or a later one, in `retry`, or in `failed`.
+#[derive(Default)]
+pub struct DeliveryDone {
+    /// Delivered, and durably so: these need not be remembered.
+    pub settled: Vec<QueueId>,
+    /// To be sent again after a pause, [`again`](Delivery::again) set already: the sync failed.
+    pub retry: Vec<Delivery>,
+    /// Why, if the sync failed.
+    pub sync_error: Option<io::Error>,
+    /// Not delivered to all their mailboxes, and why; to be sent again, `again` set already, or set aside. Mailboxes
+    /// that the error does not name have the message, durably so when the next job settles anything or is a flush.
+    pub failed: Vec<(Delivery, DeliveryError)>,
+    /// Files written, a message for several mailboxes counted once.
+    pub files: u64,
+    /// Octets of them.
+    pub octets: u64,
+    /// How long the sync took; zero if there was none.
+    pub sync_duration: Duration,
+}
+
+/// Why a message was not delivered to all its mailboxes.
+#[derive(Debug)]
+pub enum DeliveryError {
+    /// It could not be read.
+    Spool(spool::ReadError),
+    /// These mailboxes did not take it.
+    Mailboxes(Vec<(MailboxPath, io::Error)>),
+}
+
+impl fmt::Display for DeliveryError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            DeliveryError::Spool(error) => write!(f, "the message cannot be read from the spool: {error:?}"),
+            DeliveryError::Mailboxes(mailboxes) => {
+                for (at, (mailbox, error)) in mailboxes.iter().enumerate() {
+                    write!(f, "{}{mailbox}: {error}", if at == 0 { "" } else { "; " })?;
+                }
+                Ok(())
+            }
+        }
+    }
+}
+
+/// Delivers, job after job.
+pub struct Courier {
+    disk: Arc<dyn Disk>,
+    maildirs: Maildirs,
+    sync: bool,
+    /// Delivered by the job before, by names that are not durable yet. At most one job's.
+    waiting: Vec<Delivery>,
+}
+
+/// A message whose file lies in `tmp/` of its first place, if it has any.
+struct Written {
+    delivery: Delivery,
+    /// Where it is to appear; not where it is already.
+    places: Vec<Place>,
+    /// Mailboxes that it could not get into.
+    failures: Vec<(MailboxPath, io::Error)>,
+}
+
+impl Courier {
+    /// A courier for the Maildirs on `disk`, on which nobody else may call `sync_all`: whoever asks first is told of an
+    /// error, and nobody after. Without `sync` (`--durability none`) messages settle as soon as they have
+    /// their names.
+    pub fn new(disk: Arc<dyn Disk>, sync: bool) -> Courier {
+        Courier { maildirs: Maildirs::new(disk.clone()), disk, sync, waiting: Vec::new() }
+    }
+
+    /// Delivers the messages of a job.
+    pub fn run(&mut self, job: DeliveryJob) -> DeliveryDone {
+        let mut done = DeliveryDone::default();
+        let batch = self.write_all(job.deliveries, &mut done);
+        if self.sync && !(batch.is_empty() && self.waiting.is_empty()) {
+            let begun = Instant::now();
+            let synced = self.disk.sync_all();
+            done.sync_duration = begun.elapsed();
+            if let Err(error) = synced {
+                self.take_back(batch, &mut done);
+                done.sync_error = Some(error);
+                return done;
+            }
+        }
+        done.settled.extend(self.waiting.drain(..).map(|delivery| delivery.id));
+        for written in batch {
+            self.publish(written, &mut done);
+        }
+        if !self.sync {
+            done.settled.extend(self.waiting.drain(..).map(|delivery| delivery.id));
+        }
+        done
+    }
+
+    /// Writes each message into `tmp/`.
+    fn write_all(&mut self, deliveries: Vec<Delivery>, done: &mut DeliveryDone) -> Vec<Written> {
+        let again: HashSet<QueueId> = deliveries.iter().filter(|d| d.again).map(|d| d.id).collect();
+        let mut delivered = Delivered::new(again);
+        let mut batch = Vec::with_capacity(deliveries.len());
+        for delivery in deliveries {
+            let stored;
+            let (message, arrived) = match &delivery.load {
+                Load::Memory { message, arrived } => (message, *arrived),
+                Load::Spool(source) => match source.read() {
+                    Ok(read) => {
+                        stored = read;
+                        (&stored.message, stored.arrived)
+                    }
+                    Err(error) => {
+                        done.fail(delivery, DeliveryError::Spool(error));
+                        continue;
+                    }
+                },
+            };
+            let base = BaseName::new(arrived, delivery.id);
+            let looked_for = delivery.again.then_some(&mut delivered);
+            let (mut places, mut failures) = self.places(message, base, looked_for);
+            self.write_one(message, &mut places, &mut failures, done);
+            batch.push(Written { delivery, places, failures });
+        }
+        batch
+    }
+
+    /// Where a message is to go: each mailbox once, however many of its recipients have it, made if need be. Not where
+    /// it is, if it is `looked_for`.
+    fn places(
+        &mut self,
+        message: &Message,
+        base: BaseName,
+        mut looked_for: Option<&mut Delivered>,
+    ) -> (Vec<Place>, Vec<(MailboxPath, io::Error)>) {
+        let (mut places, mut failures) = (Vec::new(), Vec::new());
+        let mut seen = HashSet::new();
+        for address in &message.envelope.forward_paths {
+            let mailbox = MailboxPath::of(address);
+            if !seen.insert(mailbox.clone()) {
+                continue;
+            }
+            let place = self.maildirs.make(&mailbox).and_then(|()| match &mut looked_for {
+                Some(delivered) => {
+                    self.maildirs.place(&mailbox, base, &[&message.trace, &message.data], delivered)
+                }
+                None => Ok(Some(Place { mailbox: mailbox.clone(), base })),
+            });
+            match place {
+                Ok(place) => places.extend(place),
+                Err(error) => failures.push((mailbox, error)),
+            }
+        }
+        (places, failures)
+    }
+
+    /// Writes a message's one file, into the first of its places that takes it; those before are out.
+    fn write_one(
+        &mut self,
+        message: &Message,
+        places: &mut Vec<Place>,
+        failures: &mut Vec<(MailboxPath, io::Error)>,
+        done: &mut DeliveryDone,
+    ) {
+        while let Some(first) = places.first() {
+            match self.maildirs.write(first, &message.trace, &message.data) {
+                Ok(()) => {
+                    done.files += 1;
+                    done.octets += (message.trace.len() + message.data.len()) as u64;
+                    return;
+                }
+                Err(error) => failures.push((places.remove(0).mailbox, error)),
+            }
+        }
+    }
+
+    /// Gives a message whose data is durable its names: those in further mailboxes first, for they need the one in
+    /// `tmp/`.
+    fn publish(&mut self, written: Written, done: &mut DeliveryDone) {
+        let Written { delivery, places, mut failures } = written;
+        if let [first, further @ ..] = &places[..] {
+            for place in further {
+                if let Err(error) = self.maildirs.link(first, place) {
+                    failures.push((place.mailbox.clone(), error));
+                }
+            }
+            if let Err(error) = self.maildirs.publish(first) {
+                failures.push((first.mailbox.clone(), error));
+                self.maildirs.discard(first);
+            }
+        }
+        if failures.is_empty() {
+            self.waiting.push(delivery);
+        } else {
+            done.fail(delivery, DeliveryError::Mailboxes(failures));
+        }
+    }
+
+    /// After a failed sync nothing is known of what it should have made durable, and asking the disk once more would
+    /// be answered by a cache that has forgotten the error: everything is done again.
+    fn take_back(&mut self, batch: Vec<Written>, done: &mut DeliveryDone) {
+        done.retry.append(&mut self.waiting);
+        done.retry.extend(batch.into_iter().map(|written| written.delivery));
+        done.retry.iter_mut().for_each(|delivery| delivery.again = true);
+    }
+}
+
+impl DeliveryDone {
+    fn fail(&mut self, mut delivery: Delivery, error: DeliveryError) {
+        delivery.again = true;
+        self.failed.push((delivery, error));
+    }
+}
+
+#[cfg(test)]
+mod tests;

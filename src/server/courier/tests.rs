@@ -1,0 +1,680 @@
+use std::collections::{BTreeMap, VecDeque};
+use std::io::IoSlice;
+use std::os::unix::fs::MetadataExt;
+use std::path::Path;
+use std::sync::Mutex;
+
+use super::*;
+use crate::disk::{File, Open, RealDisk};
+use crate::smtp::{Address, Envelope};
+
+// A disk in memory, and what can happen to it.
+//
+// An operation may fail once, or all may from one on (the machine is gone). A write that fails has written a part; a
+// sync that fails has lost the data it was to write, and the next one does not know. After a crash there may be left:
+// everything that was done (kill -9), only what was synced, or all the names but only the synced data.
+
+#[derive(Default)]
+struct MemoryDisk(Arc<Mutex<State>>);
+
+#[derive(Default, Clone)]
+struct State {
+    live: BTreeMap<String, Node>,
+    durable: BTreeMap<String, Node>,
+    operations: usize,
+    fails: Fails,
+    log: Vec<String>,
+}
+
+#[derive(Clone)]
+enum Node {
+    Directory,
+    File(Arc<Mutex<Inode>>),
+}
+
+#[derive(Default, Clone)]
+struct Inode {
+    data: Vec<u8>,
+    synced: Vec<u8>,
+    lost: bool,
+}
+
+#[derive(Default, Clone)]
+enum Fails {
+    #[default]
+    Nothing,
+    Once(usize),
+    From(usize),
+    Below(&'static str),
+}
+
+#[derive(Clone, Copy, Debug)]
+enum Left {
+    Everything,
+    WhatWasSynced,
+    NamesWithoutData,
+}
+
+impl MemoryDisk {
+    fn new(fails: Fails) -> Arc<MemoryDisk> {
+        let live: BTreeMap<_, _> =
+            ["", crate::mailbox::ROOT].map(|name| (name.into(), Node::Directory)).into();
+        let state = State { durable: live.clone(), live, fails, ..State::default() };
+        Arc::new(MemoryDisk(Arc::new(Mutex::new(state))))
+    }
+
+    fn after_crash(&self, left: Left, fails: Fails) -> Arc<MemoryDisk> {
+        let disk = MemoryDisk::new(fails);
+        let old = self.0.lock().unwrap();
+        let names = match left {
+            Left::WhatWasSynced => &old.durable,
+            _ => &old.live,
+        };
+        let mut inodes: BTreeMap<*const Mutex<Inode>, Node> = BTreeMap::new();
+        let copied = names.iter().map(|(name, node)| {
+            let Node::File(file) = node else { return (name.clone(), Node::Directory) };
+            let copy = inodes.entry(Arc::as_ptr(file)).or_insert_with(|| {
+                let inode = file.lock().unwrap();
+                let data = match left {
+                    Left::Everything => inode.data.clone(),
+                    _ => inode.synced.clone(),
+                };
+                let synced = inode.synced.clone();
+                Node::File(Arc::new(Mutex::new(Inode { data, synced, lost: false })))
+            });
+            (name.clone(), copy.clone())
+        });
+        let copied: BTreeMap<_, _> = copied.collect();
+        {
+            let mut new = disk.0.lock().unwrap();
+            new.durable = copied.clone();
+            new.live = copied;
+        }
+        disk
+    }
+
+    /// The files in `new/` and `cur/` with their data and what of it is synced.
+    fn mail(&self) -> Vec<(String, Vec<u8>, Vec<u8>)> {
+        Self::files(&self.0.lock().unwrap().live)
+    }
+
+    fn durable_mail(&self) -> Vec<(String, Vec<u8>, Vec<u8>)> {
+        Self::files(&self.0.lock().unwrap().durable)
+    }
+
+    fn files(names: &BTreeMap<String, Node>) -> Vec<(String, Vec<u8>, Vec<u8>)> {
+        let files = names.iter().filter(|(name, _)| name.contains("/new/") || name.contains("/cur/"));
+        let files = files.filter_map(|(name, node)| match node {
+            Node::Directory => None,
+            Node::File(file) => {
+                let inode = file.lock().unwrap();
+                Some((name.clone(), inode.data.clone(), inode.synced.clone()))
+            }
+        });
+        files.collect()
+    }
+
+    fn put(&self, path: &str, data: &[u8]) {
+        let inode = Inode { data: data.to_vec(), synced: data.to_vec(), lost: false };
+        self.0.lock().unwrap().live.insert(path.into(), Node::File(Arc::new(Mutex::new(inode))));
+    }
+
+    fn log(&self) -> Vec<String> {
+        self.0.lock().unwrap().log.clone()
+    }
+
+    fn operations(&self) -> usize {
+        self.0.lock().unwrap().operations
+    }
+}
+
+impl State {
+    /// Counts an operation; whether it is to fail.
+    fn begin(&mut self, what: &str, path: &str) -> io::Result<()> {
+        let at = self.operations;
+        self.operations += 1;
+        self.log.push(format!("{what} {path}"));
+        let fails = match self.fails {
+            Fails::Nothing => false,
+            Fails::Once(n) => at == n,
+            Fails::From(n) => at >= n,
+            Fails::Below(prefix) => path.starts_with(prefix),
+        };
+        if fails { Err(io::ErrorKind::StorageFull.into()) } else { Ok(()) }
+    }
+
+    fn parent_of(&self, path: &str) -> io::Result<()> {
+        let parent = path.rsplit_once('/').map_or("", |(parent, _)| parent);
+        match self.live.get(parent) {
+            Some(Node::Directory) => Ok(()),
+            Some(Node::File(_)) => Err(io::ErrorKind::NotADirectory.into()),
+            None => Err(io::ErrorKind::NotFound.into()),
+        }
+    }
+
+    fn insert(&mut self, path: &str, node: Node) -> io::Result<()> {
+        self.parent_of(path)?;
+        if self.live.contains_key(path) {
+            return Err(io::ErrorKind::AlreadyExists.into());
+        }
+        self.live.insert(path.into(), node);
+        Ok(())
+    }
+
+    fn node(&self, path: &str) -> io::Result<Node> {
+        self.live.get(path).cloned().ok_or(io::ErrorKind::NotFound.into())
+    }
+}
+
+fn text(path: &Path) -> &str {
+    path.to_str().unwrap()
+}
+
+impl Disk for MemoryDisk {
+    fn open(&self, path: &Path, how: Open) -> io::Result<Box<dyn File>> {
+        let mut state = self.0.lock().unwrap();
+        state.begin("open", text(path))?;
+        if how == Open::Create {
+            state.insert(text(path), Node::File(Arc::default()))?;
+        }
+        match state.node(text(path))? {
+            Node::Directory => Err(io::ErrorKind::IsADirectory.into()),
+            Node::File(inode) => {
+                Ok(Box::new(MemoryFile { state: self.0.clone(), path: text(path).into(), inode }))
+            }
+        }
+    }
+
+    fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
+        let mut state = self.0.lock().unwrap();
+        state.begin("rename", text(to))?;
+        let node = state.node(text(from))?;
+        state.parent_of(text(to))?;
+        assert!(!state.live.contains_key(text(to)), "no file is ever replaced");
+        state.live.remove(text(from));
+        state.live.insert(text(to).into(), node);
+        Ok(())
+    }
+
+    fn link(&self, from: &Path, to: &Path) -> io::Result<()> {
+        let mut state = self.0.lock().unwrap();
+        state.begin("link", text(to))?;
+        let node = state.node(text(from))?;
+        state.insert(text(to), node)
+    }
+
+    fn remove(&self, path: &Path) -> io::Result<()> {
+        let mut state = self.0.lock().unwrap();
+        state.begin("remove", text(path))?;
+        state.live.remove(text(path)).map(|_| ()).ok_or(io::ErrorKind::NotFound.into())
+    }
+
+    fn create_dir(&self, path: &Path) -> io::Result<()> {
+        let mut state = self.0.lock().unwrap();
+        state.begin("create_dir", text(path))?;
+        state.insert(text(path), Node::Directory)
+    }
+
+    fn list(&self, path: &Path) -> io::Result<Vec<String>> {
+        let mut state = self.0.lock().unwrap();
+        state.begin("list", text(path))?;
+        state.node(text(path))?;
+        let below = format!("{}/", text(path));
+        let names = state.live.keys().filter_map(|name| name.strip_prefix(&below));
+        Ok(names.filter(|name| !name.contains('/')).map(str::to_owned).collect())
+    }
+
+    fn sync_dir(&self, _: &Path) -> io::Result<()> {
+        unreachable!("one sync for all")
+    }
+
+    fn sync_all(&self) -> io::Result<()> {
+        let mut state = self.0.lock().unwrap();
+        let synced = state.begin("sync_all", "");
+        for node in state.live.values() {
+            let Node::File(file) = node else { continue };
+            let mut inode = file.lock().unwrap();
+            if synced.is_err() {
+                inode.lost |= inode.synced != inode.data;
+            } else if !inode.lost {
+                inode.synced = inode.data.clone();
+            }
+        }
+        if synced.is_ok() {
+            state.durable = state.live.clone();
+        }
+        synced
+    }
+
+    fn random(&self) -> u64 {
+        unreachable!("nothing here is random")
+    }
+}
+
+struct MemoryFile {
+    state: Arc<Mutex<State>>,
+    path: String,
+    inode: Arc<Mutex<Inode>>,
+}
+
+impl File for MemoryFile {
+    fn write_at(&self, slices: &[IoSlice<'_>], offset: u64) -> io::Result<usize> {
+        let begun = self.state.lock().unwrap().begin("write_at", &self.path);
+        let all: Vec<u8> = slices.iter().flat_map(|slice| slice.iter().copied()).collect();
+        let part = &all[..all.len().min(if begun.is_ok() { 25 } else { 5 })];
+        let mut inode = self.inode.lock().unwrap();
+        inode.data.truncate(offset as usize);
+        inode.data.extend_from_slice(part);
+        begun.map(|()| part.len())
+    }
+
+    fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
+        self.state.lock().unwrap().begin("read_at", &self.path)?;
+        let inode = self.inode.lock().unwrap();
+        let rest = &inode.data[(offset as usize).min(inode.data.len())..];
+        let read = rest.len().min(buffer.len()).min(25);
+        buffer[..read].copy_from_slice(&rest[..read]);
+        Ok(read)
+    }
+
+    fn allocate(&self, _: u64) -> io::Result<()> {
+        unreachable!("a message's size is written, not reserved")
+    }
+
+    fn sync_data(&self) -> io::Result<()> {
+        unreachable!("no sync per file")
+    }
+
+    fn drop_cache(&self) -> io::Result<()> {
+        unreachable!("nobody asked")
+    }
+
+    fn size(&self) -> io::Result<u64> {
+        self.state.lock().unwrap().begin("size", &self.path)?;
+        Ok(self.inode.lock().unwrap().data.len() as u64)
+    }
+}
+
+// Messages.
+
+fn id(counter: u64) -> QueueId {
+    QueueId { run: 0xabc, counter }
+}
+
+fn message(counter: u64, recipients: &[&str]) -> Message {
+    let address = |text: &&str| Address::parse(text.as_bytes()).unwrap();
+    Message {
+        envelope: Envelope { forward_paths: recipients.iter().map(address).collect(), ..Envelope::default() },
+        trace: format!("Received: {counter}\r\n").into(),
+        data: format!("Subject: {counter}\r\n\r\n{}\r\n", "x".repeat(counter as usize)).into(),
+    }
+}
+
+fn octets(counter: u64) -> Vec<u8> {
+    let message = message(counter, &[]);
+    [message.trace, message.data].concat()
+}
+
+fn delivery(counter: u64, recipients: &[&str]) -> Delivery {
+    let load = Load::Memory { message: message(counter, recipients), arrived: ARRIVED };
+    Delivery { id: id(counter), load, again: false }
+}
+
+fn again(counter: u64, recipients: &[&str]) -> Delivery {
+    Delivery { again: true, ..delivery(counter, recipients) }
+}
+
+fn job(deliveries: impl IntoIterator<Item = Delivery>) -> DeliveryJob {
+    DeliveryJob { deliveries: deliveries.into_iter().collect() }
+}
+
+fn flush() -> DeliveryJob {
+    DeliveryJob::default()
+}
+
+fn base(counter: u64) -> String {
+    format!("{ARRIVED}.{}.fs", id(counter))
+}
+
+const ARRIVED: u64 = 1_735_689_600;
+
+/// Counter, recipients, and how many mailboxes these are.
+const CORPUS: [(u64, &[&str], usize); 5] = [
+    (1, &["a@x"], 1),
+    (2, &["a@x", "b@x", "a@X", "c@y", "b@x"], 3),
+    (3, &["b@x"], 1),
+    (40, &["c@y", "a@x"], 2),
+    (5, &["d@z"], 1),
+];
+
+fn corpus_jobs() -> VecDeque<DeliveryJob> {
+    let delivery = |&(counter, recipients, _): &(u64, &[&str], usize)| delivery(counter, recipients);
+    [job(CORPUS[..3].iter().map(delivery)), job(CORPUS[3..].iter().map(delivery)), flush()].into()
+}
+
+/// Every file in a mailbox is a whole message whose data was synced.
+fn assert_no_torn_mail(disk: &MemoryDisk) {
+    for (name, data, synced) in disk.mail().into_iter().chain(disk.durable_mail()) {
+        assert_eq!(data, synced, "{name} appeared before its data was durable");
+        let whole =
+            CORPUS.iter().any(|&(counter, ..)| name.contains(&base(counter)) && data == octets(counter));
+        assert!(whole, "{name} is torn: {data:?}");
+    }
+}
+
+fn assert_settled_is_durable(disk: &MemoryDisk, settled: &[QueueId]) {
+    let mail = disk.durable_mail();
+    for &(counter, _, mailboxes) in CORPUS.iter().filter(|(counter, ..)| settled.contains(&id(*counter))) {
+        let copies = mail
+            .iter()
+            .filter(|(name, _, synced)| name.ends_with(&base(counter)) && *synced == octets(counter));
+        assert_eq!(copies.count(), mailboxes, "message {counter}");
+    }
+}
+
+fn assert_each_is_there_once(disk: &MemoryDisk) {
+    assert_no_torn_mail(disk);
+    let expected: usize = CORPUS.iter().map(|(.., mailboxes)| mailboxes).sum();
+    assert_eq!(disk.mail().len(), expected);
+    assert_settled_is_durable(disk, &CORPUS.map(|(counter, ..)| id(counter)));
+}
+
+/// Runs jobs as the server does: what comes back is sent again. Gives what settled within the rounds there are.
+fn drive(disk: &Arc<MemoryDisk>, mut jobs: VecDeque<DeliveryJob>, rounds: usize) -> Vec<QueueId> {
+    let mut courier = Courier::new(disk.clone(), true);
+    let mut settled = Vec::new();
+    let mut underway = 0;
+    for _ in 0..rounds {
+        let next = jobs.pop_front().unwrap_or_default();
+        underway += next.deliveries.len();
+        let done = courier.run(next);
+        assert_no_torn_mail(disk);
+        assert_settled_is_durable(disk, &done.settled);
+        underway -= done.settled.len() + done.retry.len() + done.failed.len();
+        assert_eq!(underway, courier.waiting.len(), "each message comes out once");
+        assert_eq!(done.sync_error.is_some(), !done.retry.is_empty());
+        settled.extend(done.settled);
+        let back: Vec<_> = done.retry.into_iter().chain(done.failed.into_iter().map(|(d, _)| d)).collect();
+        assert!(back.iter().all(|delivery| delivery.again));
+        if !back.is_empty() {
+            jobs.push_back(job(back));
+        }
+    }
+    settled
+}
+
+fn recovery(settled: &[QueueId]) -> VecDeque<DeliveryJob> {
+    let left = CORPUS.iter().filter(|(counter, ..)| !settled.contains(&id(*counter)));
+    [job(left.map(|&(counter, recipients, _)| again(counter, recipients)))].into()
+}
+
+fn operations_without_faults() -> usize {
+    let disk = MemoryDisk::new(Fails::Nothing);
+    drive(&disk, corpus_jobs(), 3);
+    assert_each_is_there_once(&disk);
+    disk.operations()
+}
+
+// The order.
+
+#[test]
+fn data_is_synced_before_its_name_appears_and_names_before_they_settle() {
+    let disk = MemoryDisk::new(Fails::Nothing);
+    let mut courier = Courier::new(disk.clone(), true);
+    let done = courier.run(job([delivery(1, &["a@x"]), delivery(2, &["a@x", "b@x"])]));
+    assert!(done.settled.is_empty() && done.retry.is_empty() && done.failed.is_empty());
+    assert_eq!((done.files, done.octets), (2, (octets(1).len() + octets(2).len()) as u64));
+    let log: Vec<String> = disk.log().into_iter().filter(|line| !line.starts_with("create_dir")).collect();
+    let (one, two) = (base(1), base(2));
+    let expected = [
+        format!("open mailboxes/x/a/tmp/{one}"),
+        format!("write_at mailboxes/x/a/tmp/{one}"),
+        format!("write_at mailboxes/x/a/tmp/{one}"),
+        format!("open mailboxes/x/a/tmp/{two}"),
+        format!("write_at mailboxes/x/a/tmp/{two}"),
+        format!("write_at mailboxes/x/a/tmp/{two}"),
+        "sync_all ".into(),
+        format!("rename mailboxes/x/a/new/{one}"),
+        format!("link mailboxes/x/b/new/{two}"),
+        format!("rename mailboxes/x/a/new/{two}"),
+    ];
+    assert_eq!(log, expected);
+
+    let done = courier.run(job([delivery(3, &["b@x"])]));
+    assert_eq!(done.settled, [id(1), id(2)]);
+    let done = courier.run(flush());
+    assert_eq!((done.settled, done.files), (vec![id(3)], 0));
+    let operations = disk.operations();
+    assert!(courier.run(flush()).settled.is_empty());
+    assert_eq!(disk.operations(), operations, "nothing waits, nothing is synced");
+}
+
+#[test]
+fn without_durability_nothing_is_synced_and_all_settles_at_once() {
+    let disk = MemoryDisk::new(Fails::Nothing);
+    let mut courier = Courier::new(disk.clone(), false);
+    let done = courier.run(job([delivery(1, &["a@x"]), delivery(2, &["a@x", "b@x"])]));
+    assert_eq!(done.settled, [id(1), id(2)]);
+    assert_eq!(done.sync_duration, Duration::ZERO);
+    assert!(!disk.log().iter().any(|line| line.starts_with("sync")));
+    assert_eq!(disk.mail().len(), 3);
+}
+
+// What fails.
+
+#[test]
+fn whichever_operation_fails_every_message_ends_in_each_mailbox_once() {
+    for n in 0..operations_without_faults() {
+        let disk = MemoryDisk::new(Fails::Once(n));
+        let mut settled = drive(&disk, corpus_jobs(), 8);
+        settled.sort();
+        let mut all = CORPUS.map(|(counter, ..)| id(counter));
+        all.sort();
+        assert_eq!(settled, all, "operation {n}");
+        assert_each_is_there_once(&disk);
+    }
+}
+
+#[test]
+fn wherever_it_crashes_and_crashes_again_every_message_ends_in_each_mailbox_once() {
+    for n in 0..=operations_without_faults() {
+        let disk = MemoryDisk::new(Fails::From(n));
+        let settled = drive(&disk, corpus_jobs(), 3);
+        for left in [Left::Everything, Left::WhatWasSynced, Left::NamesWithoutData] {
+            for m in (0..).step_by(5) {
+                let second = disk.after_crash(left, Fails::From(m));
+                assert_no_torn_mail(&second);
+                let mut settled = settled.clone();
+                settled.extend(drive(&second, recovery(&settled), 3));
+                let third = second.after_crash(left, Fails::Nothing);
+                drive(&third, recovery(&settled), 3);
+                assert_each_is_there_once(&third);
+                if second.operations() <= m {
+                    break;
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn after_a_failed_sync_all_that_was_not_settled_comes_back() {
+    let disk = MemoryDisk::new(Fails::Nothing);
+    let mut courier = Courier::new(disk.clone(), true);
+    courier.run(job([delivery(1, &["a@x"])]));
+    let until_the_sync = 3; // open and two short writes
+    let n = disk.operations() + until_the_sync;
+    disk.0.lock().unwrap().fails = Fails::Once(n);
+    let done = courier.run(job([delivery(2, &["a@x"])]));
+    assert_eq!(disk.log().last().unwrap(), "sync_all ", "and nothing after it");
+    assert!(done.sync_error.is_some() && done.settled.is_empty() && done.failed.is_empty());
+    let back: Vec<_> = done.retry.iter().map(|delivery| (delivery.id, delivery.again)).collect();
+    assert_eq!(back, [(id(1), true), (id(2), true)]);
+    let done = courier.run(job(done.retry));
+    assert_eq!((done.files, done.settled), (1, vec![]));
+    assert_eq!(courier.run(flush()).settled, [id(1), id(2)]);
+    assert_eq!(disk.durable_mail().len(), 2);
+}
+
+#[test]
+fn a_mailbox_that_cannot_be_written_fails_only_its_message_and_names_itself() {
+    let disk = MemoryDisk::new(Fails::Below("mailboxes/x/b/"));
+    let mut courier = Courier::new(disk.clone(), true);
+    let done = courier.run(job([
+        delivery(1, &["a@x"]),
+        delivery(2, &["b@x", "a@x", "c@y"]),
+        delivery(3, &["b@x"]),
+        delivery(5, &["d@z"]),
+    ]));
+    let failed: Vec<_> =
+        done.failed.iter().map(|(delivery, error)| (delivery.id, error.to_string())).collect();
+    let reason = "mailboxes/x/b: no storage space".to_owned();
+    assert_eq!(failed, [(id(2), reason.clone()), (id(3), reason)]);
+    assert_eq!(courier.run(flush()).settled, [id(1), id(5)]);
+    assert_eq!(disk.mail().len(), 4, "those that could have it have it");
+
+    disk.0.lock().unwrap().fails = Fails::Nothing;
+    courier.run(job(done.failed.into_iter().map(|(delivery, _)| delivery)));
+    assert_eq!(courier.run(flush()).settled, [id(2), id(3)]);
+    assert_eq!(disk.mail().len(), 6, "and none has it twice");
+}
+
+// Delivering again.
+
+#[test]
+fn a_message_that_its_reader_has_seen_is_not_delivered_again() {
+    for place in ["new", "cur"] {
+        for flags in ["", ":2,", ":2,S", ":2,FRS"] {
+            let disk = MemoryDisk::new(Fails::Nothing);
+            let mut courier = Courier::new(disk.clone(), true);
+            courier.run(job([delivery(5, &["d@z"])]));
+            disk.0.lock().unwrap().live.remove(&format!("mailboxes/z/d/new/{}", base(5)));
+            disk.put(&format!("mailboxes/z/d/{place}/{}{flags}", base(5)), &octets(5));
+            let done = courier.run(job([again(5, &["d@z"])]));
+            assert_eq!(done.files, 0);
+            assert_eq!(courier.run(flush()).settled, [id(5)]);
+            assert_eq!(disk.mail().len(), 1, "{place} {flags}");
+        }
+    }
+}
+
+#[test]
+fn a_file_of_the_same_name_and_other_octets_is_left_alone() {
+    let disk = MemoryDisk::new(Fails::Nothing);
+    let mut courier = Courier::new(disk.clone(), true);
+    courier.run(job([delivery(1, &["d@z"])]));
+    let foreign =
+        [format!("mailboxes/z/d/new/{}", base(5)), format!("mailboxes/z/d/cur/{ARRIVED}.{}g.fs:2,S", id(5))];
+    foreign.iter().for_each(|path| disk.put(path, b"something else"));
+    for _ in 0..3 {
+        courier.run(job([again(5, &["d@z", "a@x"])]));
+    }
+    let mail = disk.mail();
+    let data = |path: &str| mail.iter().find(|(name, ..)| name == path).map(|(_, data, _)| data.clone());
+    assert_eq!(mail.len(), 5);
+    for path in &foreign {
+        assert_eq!(data(path).unwrap(), b"something else");
+    }
+    assert_eq!(data(&format!("mailboxes/z/d/new/{ARRIVED}.{}h.fs", id(5))).unwrap(), octets(5));
+    assert_eq!(data(&format!("mailboxes/x/a/new/{}", base(5))).unwrap(), octets(5));
+}
+
+#[test]
+fn a_large_mailbox_is_listed_once_for_a_whole_job() {
+    let disk = MemoryDisk::new(Fails::Nothing);
+    let mut courier = Courier::new(disk.clone(), true);
+    courier.run(job((1..=100).map(|counter| delivery(counter, &["a@x"]))));
+    let before = disk.log().len();
+    let done = courier.run(job((1..=200).map(|counter| again(counter, &["a@x"]))));
+    assert_eq!(done.files, 100);
+    assert_eq!(disk.log()[before..].iter().filter(|line| line.starts_with("list")).count(), 2);
+    assert_eq!(disk.mail().len(), 200);
+}
+
+// On the real file system.
+
+fn real() -> (tempfile::TempDir, Courier) {
+    let root = tempfile::tempdir().unwrap();
+    let disk = Arc::new(RealDisk::open(root.path(), &[crate::mailbox::ROOT]).unwrap());
+    (root, Courier::new(disk, true))
+}
+
+#[test]
+fn a_message_for_two_mailboxes_is_stored_once() {
+    let (root, mut courier) = real();
+    let done = courier.run(job([delivery(2, &["a@x", "b@x", "A@x", "a@X"])]));
+    assert_eq!((done.files, done.failed.len()), (1, 0));
+    assert!(done.sync_duration > Duration::ZERO);
+    let stat = |mailbox: &str| {
+        let path = root.path().join(format!("mailboxes/x/{mailbox}/new/{}", base(2)));
+        assert_eq!(std::fs::read(&path).unwrap(), octets(2));
+        std::fs::metadata(path).unwrap()
+    };
+    assert_eq!(stat("a").ino(), stat("b").ino());
+    assert_eq!(stat("A").nlink(), 3, "the local part's case counts, the domain's does not");
+    assert_eq!(stat("a").mode() & 0o777, 0o600);
+    assert!(std::fs::read_dir(root.path().join("mailboxes/x/a/tmp")).unwrap().next().is_none());
+    assert_eq!(courier.run(flush()).settled, [id(2)]);
+}
+
+#[test]
+fn names_that_climb_stay_below_mailboxes() {
+    let (root, mut courier) = real();
+    let recipients =
+        ["\"../../..\"@x", "\"..\"@x", "\"/etc/passwd\"@x", "\".\"@x", "\"a/../b\"@x", "\"-\"@x"];
+    let done = courier.run(job([delivery(1, &recipients)]));
+    assert!(done.failed.is_empty());
+    let names = |path: &str| -> Vec<_> {
+        let entries = std::fs::read_dir(root.path().join(path)).unwrap();
+        entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect()
+    };
+    assert_eq!(names(""), ["mailboxes"]);
+    assert_eq!(names("mailboxes"), ["x"]);
+    let mut mailboxes = names("mailboxes/x");
+    mailboxes.sort();
+    assert_eq!(mailboxes, ["%2D", "%2E", "%2E.", "%2E.%2F..%2F..", "%2Fetc%2Fpasswd", "a%2F..%2Fb"]);
+}
+
+#[test]
+fn what_stands_in_a_mailboxs_way_fails_only_its_message() {
+    let (root, mut courier) = real();
+    let mailboxes = root.path().join("mailboxes");
+    std::fs::create_dir_all(mailboxes.join("x/b")).unwrap();
+    std::fs::write(mailboxes.join("y"), b"").unwrap();
+    std::fs::write(mailboxes.join("x/b/new"), b"").unwrap();
+    let done = courier.run(job([delivery(1, &["a@x"]), delivery(2, &["a@x", "c@y"]), delivery(3, &["b@x"])]));
+    let failed: Vec<_> = done.failed.iter().map(|(delivery, _)| delivery.id).collect();
+    assert_eq!(failed, [id(2), id(3)]);
+    std::fs::remove_file(mailboxes.join("y")).unwrap();
+    std::fs::remove_file(mailboxes.join("x/b/new")).unwrap();
+    let done = courier.run(job(done.failed.into_iter().map(|(delivery, _)| delivery)));
+    assert_eq!((done.settled, done.failed.len(), done.files), (vec![id(1)], 0, 2));
+    assert_eq!(courier.run(flush()).settled, [id(2), id(3)]);
+    assert_eq!(std::fs::read_dir(mailboxes.join("x/a/new")).unwrap().count(), 2);
+}
+
+#[test]
+fn a_directory_that_vanished_is_made_again() {
+    let (root, mut courier) = real();
+    courier.run(job([delivery(1, &["a@x"])]));
+    std::fs::remove_dir_all(root.path().join("mailboxes/x")).unwrap();
+    let done = courier.run(job([delivery(2, &["a@x", "b@x"])]));
+    assert!(done.failed.is_empty());
+    assert_eq!(std::fs::read(root.path().join(format!("mailboxes/x/b/new/{}", base(2)))).unwrap(), octets(2));
+}
+
+#[test]
+fn a_leftover_in_tmp_and_a_seen_message_are_recovered_from() {
+    let (root, mut courier) = real();
+    courier.run(job([delivery(1, &["a@x"])]));
+    let mailbox = root.path().join("mailboxes/x/a");
+    std::fs::rename(mailbox.join("new").join(base(1)), mailbox.join("cur").join(base(1) + ":2,S")).unwrap();
+    std::fs::write(mailbox.join("tmp").join(base(2)), b"torn").unwrap();
+    let mut courier = Courier::new(Arc::new(RealDisk::open(root.path(), &[]).unwrap()), true);
+    let done = courier.run(job([again(1, &["a@x"]), again(2, &["a@x"])]));
+    assert_eq!((done.files, done.failed.len()), (1, 0));
+    assert_eq!(courier.run(flush()).settled, [id(1), id(2)]);
+    assert_eq!(std::fs::read(mailbox.join("new").join(base(2))).unwrap(), octets(2));
+    assert_eq!(std::fs::read_dir(mailbox.join("new")).unwrap().count(), 1);
+    assert_eq!(std::fs::read_dir(mailbox.join("tmp")).unwrap().count(), 0);
+}
