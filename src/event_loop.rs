@@ -11,7 +11,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 use std::{fmt, mem};
 
-use log::{info, warn};
+use log::{error, info, warn};
 use mio::net::{TcpListener, TcpStream};
 use mio::{Events, Interest, Poll, Token, Waker};
 use signal_hook::consts::{SIGINT, SIGTERM, SIGUSR1};
@@ -55,12 +55,22 @@ impl fmt::Display for StartError {
             StartError::Listen(address, error) if error.kind() == ErrorKind::PermissionDenied => {
                 write!(f, "may not listen on {address}; ports below 1024 need root or CAP_NET_BIND_SERVICE")
             }
-            StartError::Listen(address, error) => write!(f, "cannot listen on {address}: {error}; give another --listen"),
+            StartError::Listen(address, error) => {
+                write!(f, "cannot listen on {address}: {error}; give another --listen")
+            }
             StartError::Data(path, error) => {
-                write!(f, "cannot use the data directory {}: {error}; make it writable, or give another --data", path.display())
+                write!(
+                    f,
+                    "cannot use the data directory {}: {error}; make it writable, or give another --data",
+                    path.display()
+                )
             }
             StartError::Locked(path) => {
-                write!(f, "another fastsmtp uses the data directory {}; stop it, or give another --data", path.display())
+                write!(
+                    f,
+                    "another fastsmtp uses the data directory {}; stop it, or give another --data",
+                    path.display()
+                )
             }
             StartError::TwoFileSystems(path) => write!(
                 f,
@@ -91,7 +101,8 @@ pub fn run(
     mut announce: impl FnMut(Announcement),
 ) -> Result<End, StartError> {
     let disk = open_data(data, &options)?;
-    let listeners: Vec<Listener> = listen.iter().map(|address| Listener::bind(*address)).collect::<Result<_, _>>()?;
+    let listeners: Vec<Listener> =
+        listen.iter().map(|address| Listener::bind(*address)).collect::<Result<_, _>>()?;
     let server = start_server(disk.clone(), &options)?;
     let mut event_loop = EventLoop::new(server, listeners, disk, &options).map_err(StartError::System)?;
     say_what_holds(data, &options);
@@ -109,7 +120,8 @@ fn open_data(data: &Path, options: &Options) -> Result<Arc<RealDisk>, StartError
     if !disk.lock().map_err(failed)? {
         return Err(StartError::Locked(data.to_owned()));
     }
-    let one_file_system = disk.same_file_system(Path::new("spool"), Path::new("mailboxes")).map_err(failed)?;
+    let one_file_system =
+        disk.same_file_system(Path::new("spool"), Path::new("mailboxes")).map_err(failed)?;
     if options.durability == Durability::Disk && !one_file_system {
         return Err(StartError::TwoFileSystems(data.to_owned()));
     }
@@ -122,15 +134,26 @@ fn start_server(disk: Arc<RealDisk>, options: &Options) -> Result<Server<TcpStre
         return Ok(Server::new(options.clone(), Err(disk.random())));
     }
     let started = Instant::now();
-    let spool_options =
-        SpoolOptions { spool_size: options.spool_size, settled_at_commit: options.deliver == Deliver::Discard, ..SpoolOptions::default() };
+    let spool_options = SpoolOptions {
+        spool_size: options.spool_size,
+        settled_at_commit: options.deliver == Deliver::Discard,
+        ..SpoolOptions::default()
+    };
     let (spool, recovered) = Spool::recover(disk, spool_options).map_err(StartError::Recovery)?;
     let report = &recovered.report;
     if report.segments > 0 {
-        info!("recovered {report} ms={}", started.elapsed().as_millis());
+        info!(
+            "recovered messages={} undelivered={} segments={} octets={} torn_ends={} ms={}",
+            report.messages,
+            recovered.pending.len(),
+            report.segments,
+            report.octets,
+            report.torn_ends,
+            started.elapsed().as_millis()
+        );
     }
-    for damage in &report.quarantined {
-        warn!("quarantined {damage}");
+    for damage in &report.damage {
+        error!("THE SPOOL IS DAMAGED: {damage}");
     }
     Ok(Server::new(options.clone(), Ok((spool, recovered.pending))))
 }
@@ -143,12 +166,16 @@ fn say_what_holds(data: &Path, options: &Options) {
     }
     match &*options.local_domains {
         [] => info!("every domain is local: all mail is taken, none is relayed (--local-domain narrows it)"),
-        domains => info!("local domains: {}; mail for others is refused, nothing is relayed", domains.join(", ")),
+        domains => {
+            info!("local domains: {}; mail for others is refused, nothing is relayed", domains.join(", "))
+        }
     }
     match options.durability {
         Durability::Disk => info!("250 means durable: each message is synced to disk before its 250"),
         Durability::None => {
-            warn!("250 MEANS NOTHING: mail is kept in memory only and lost with the process (--durability none)")
+            warn!(
+                "250 MEANS NOTHING: mail is kept in memory only and lost with the process (--durability none)"
+            )
         }
     }
     info!(
@@ -173,7 +200,6 @@ impl Listener {
         let bound = || -> io::Result<Listener> {
             let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
             socket.set_nonblocking(true)?;
-            socket.set_cloexec(true)?;
             socket.set_reuse_address(true)?;
             // Accepted sockets inherit it: replies go out at once, without a system call each.
             socket.set_tcp_nodelay(true)?;
@@ -313,8 +339,11 @@ impl EventLoop {
                         self.register(key);
                     }
                 }
-                Err(error) if error.kind() == ErrorKind::WouldBlock => self.listeners[index].is_pending = false,
-                Err(error) if matches!(error.kind(), ErrorKind::Interrupted | ErrorKind::ConnectionAborted) => {}
+                Err(error) if error.kind() == ErrorKind::WouldBlock => {
+                    self.listeners[index].is_pending = false
+                }
+                Err(error)
+                    if matches!(error.kind(), ErrorKind::Interrupted | ErrorKind::ConnectionAborted) => {}
                 Err(error) => return self.out_of_descriptors(index, &error, now),
             }
         }

@@ -92,6 +92,9 @@ pub const SEGMENTS_FREE_MAX: usize = 2;
 /// Milliseconds after which settle records that found no batch to ride on are committed on their own.
 pub const SETTLE_DELAY_MS: u64 = 1000;
 
+/// Milliseconds until the spool tries again to make a segment for which there was no space.
+pub const SPOOL_RETRY_MS: u64 = 1000;
+
 /// Messages of one delivery job: large enough that its one `syncfs` is shared by many, small enough that the first
 /// does not wait long for the last.
 pub const DELIVERY_BATCH_MAX: usize = 512;

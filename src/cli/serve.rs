@@ -43,7 +43,9 @@ fn announce(announcement: Announcement) {
 
 fn failure(error: StartError) -> Failure {
     let exit = match &error {
-        StartError::Listen(_, error) | StartError::Data(_, error) if error.kind() == ErrorKind::PermissionDenied => {
+        StartError::Listen(_, error) | StartError::Data(_, error)
+            if error.kind() == ErrorKind::PermissionDenied =>
+        {
             Exit::Permission
         }
         StartError::Listen(..) | StartError::System(_) => Exit::Unavailable,

@@ -130,7 +130,10 @@ pub(super) enum Deadline {
 impl Deadline {
     pub fn ms(self) -> u64 {
         match self {
-            Deadline::Greet(ms) | Deadline::Dismiss(ms, ..) | Deadline::Close(ms, _) | Deadline::Judge(ms) => ms,
+            Deadline::Greet(ms)
+            | Deadline::Dismiss(ms, ..)
+            | Deadline::Close(ms, _)
+            | Deadline::Judge(ms) => ms,
         }
     }
 }
@@ -252,12 +255,16 @@ impl<S: Stream> Connection<S> {
 
     /// The next thing that time does to this connection; none while it waits for us.
     pub fn deadline(&self, options: &Options) -> Option<Deadline> {
-        let after = |timeout: std::time::Duration| self.progress_ms.saturating_add(timeout.as_millis() as u64);
+        let after =
+            |timeout: std::time::Duration| self.progress_ms.saturating_add(timeout.as_millis() as u64);
         match self.phase {
             Phase::Greeting(until_ms) => return Some(Deadline::Greet(until_ms)),
             Phase::Lingering { reason, until_ms, .. } => return Some(Deadline::Close(until_ms, reason)),
             Phase::Finishing(_) | Phase::Open if !self.outbox.is_empty() => {
-                return Some(Deadline::Close(self.progress_ms + WRITE_TIMEOUT_SECS * 1000, CloseReason::WriteTimeout));
+                return Some(Deadline::Close(
+                    self.progress_ms + WRITE_TIMEOUT_SECS * 1000,
+                    CloseReason::WriteTimeout,
+                ));
             }
             Phase::Finishing(_) | Phase::Open if self.is_parked => return None,
             Phase::Finishing(_) | Phase::Open => {}
@@ -265,14 +272,19 @@ impl<S: Stream> Connection<S> {
         let session_ms = self.opened_ms.saturating_add(options.session_timeout.as_millis() as u64);
         let session = Deadline::Dismiss(session_ms, Reply::SESSION_TIMEOUT, CloseReason::SessionTimeout);
         let own = if self.session.is_in_data() {
-            let silence = Deadline::Dismiss(after(options.data_timeout), Reply::DATA_TIMEOUT, CloseReason::DataTimeout);
+            let silence =
+                Deadline::Dismiss(after(options.data_timeout), Reply::DATA_TIMEOUT, CloseReason::DataTimeout);
             if self.minute_ends_ms > 0 && self.minute_ends_ms < silence.ms() {
                 Deadline::Judge(self.minute_ends_ms)
             } else {
                 silence
             }
         } else {
-            Deadline::Dismiss(after(options.command_timeout), Reply::COMMAND_TIMEOUT, CloseReason::CommandTimeout)
+            Deadline::Dismiss(
+                after(options.command_timeout),
+                Reply::COMMAND_TIMEOUT,
+                CloseReason::CommandTimeout,
+            )
         };
         Some(if own.ms() <= session.ms() { own } else { session })
     }
@@ -281,7 +293,9 @@ impl<S: Stream> Connection<S> {
     /// input away, for a close over unread input would send a reset and destroy the last reply.
     pub fn finish(&mut self, reason: CloseReason, now_ms: u64) -> bool {
         let nothing_behind = matches!(reason, CloseReason::Client | CloseReason::Reset)
-            || reason == CloseReason::Session(smtp::CloseReason::Quit) && self.carry.is_empty() && !self.may_be_readable;
+            || reason == CloseReason::Session(smtp::CloseReason::Quit)
+                && self.carry.is_empty()
+                && !self.may_be_readable;
         self.carry = Vec::new();
         if nothing_behind || self.stream.shutdown_write().is_err() {
             return true;

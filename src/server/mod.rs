@@ -30,7 +30,6 @@ use job::{Completion, Job};
 use metrics::Counters;
 use queue::{Entry, Kept, Queue};
 
-
 /// What the operator chose, checked and complete.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Options {
@@ -184,7 +183,12 @@ impl<S: Stream> Server<S> {
             Err(run) => Store::Memory(QueueId { run, counter: 0 }),
         };
         Server {
-            profile: Arc::new(Profile::new(&options.hostname, remark, options.message_size_max, options.recipients_max)),
+            profile: Arc::new(Profile::new(
+                &options.hostname,
+                remark,
+                options.message_size_max,
+                options.recipients_max,
+            )),
             options,
             connections: Slots::new(),
             ready: VecDeque::new(),
@@ -211,7 +215,13 @@ impl<S: Stream> Server<S> {
         self.counters.connections += 1;
         let greet_ms = now.ms() + self.options.greeting_delay.as_millis() as u64;
         let session = Session::new(self.profile.clone());
-        let key = self.connections.insert(Connection::new(stream, client, session, Phase::Greeting(greet_ms), now.ms()));
+        let key = self.connections.insert(Connection::new(
+            stream,
+            client,
+            session,
+            Phase::Greeting(greet_ms),
+            now.ms(),
+        ));
         self.list(key);
         Some(key)
     }
@@ -345,7 +355,8 @@ impl<S: Stream> Server<S> {
                     self.counters.early_talkers += 1;
                     if !self.options.greeting_delay.is_zero() {
                         connection.session.dismiss(Reply::EARLY_TALKER, &mut connection.outbox);
-                        connection.phase = Phase::Finishing(CloseReason::Session(smtp::CloseReason::Dismissed));
+                        connection.phase =
+                            Phase::Finishing(CloseReason::Session(smtp::CloseReason::Dismissed));
                         return self.mark_dirty(key);
                     }
                     connection.carry = self.buffer[..octets].to_vec();
@@ -480,13 +491,17 @@ impl<S: Stream> Server<S> {
         }
         let locals = &self.options.local_domains;
         match path {
-            Path::Mailbox(address) if locals.is_empty() || locals.iter().any(|local| *local == address.domain_key()) => {
+            Path::Mailbox(address)
+                if locals.is_empty() || locals.iter().any(|local| *local == address.domain_key()) =>
+            {
                 if address.local_part().eq_ignore_ascii_case(POSTMASTER) {
                     return Ok(Address::new(POSTMASTER, address.domain()));
                 }
                 Ok(address)
             }
-            Path::Postmaster => Ok(Address::new(POSTMASTER, locals.first().unwrap_or(&self.options.hostname))),
+            Path::Postmaster => {
+                Ok(Address::new(POSTMASTER, locals.first().unwrap_or(&self.options.hostname)))
+            }
             Path::Mailbox(_) | Path::Null => Err(Reply::RELAY_DENIED),
         }
     }
@@ -588,7 +603,10 @@ impl<S: Stream> Server<S> {
                 }
             }
             Err(failed) if failed.fatal => {
-                let sentence = format!("the log cannot be written: {}; recovery will judge what the disk holds", failed.error);
+                let sentence = format!(
+                    "the log cannot be written: {}; recovery will judge what the disk holds",
+                    failed.error
+                );
                 error!("{sentence}");
                 self.failure = Some(sentence);
                 self.refuse_waiting(self.waiting.len(), Reply::STORAGE_FAILED, now);
@@ -741,7 +759,8 @@ impl<S: Stream> Server<S> {
             Store::Memory(_) => None,
         };
         let is_over = self.stop.is_some_and(|stop| stop.is_over);
-        if self.failure.is_none() && !is_over
+        if self.failure.is_none()
+            && !is_over
             && let Some(job) = self.queue.job(spool, now.ms(), self.stop.is_some())
         {
             jobs(Job::Deliver(job));
@@ -818,7 +837,11 @@ impl<S: Stream> Server<S> {
         if now.ms() >= stop.until_ms && !stop.is_over {
             self.stop = Some(Stopping { is_over: true, ..stop });
             for key in self.connections.keys() {
-                if self.connections.get(key).is_some_and(|connection| connection.phase == Phase::Open && !connection.is_parked) {
+                if self
+                    .connections
+                    .get(key)
+                    .is_some_and(|connection| connection.phase == Phase::Open && !connection.is_parked)
+                {
                     self.dismiss(key, Reply::SHUTTING_DOWN, CloseReason::Shutdown);
                 }
             }
@@ -830,7 +853,8 @@ impl<S: Stream> Server<S> {
         };
         let is_quiet = self.connections.is_empty() && self.queue.is_empty();
         // Behind the grace only the log is waited for: what it holds was promised, or may be.
-        let may_leave = is_log_idle && self.waiting.is_empty() && self.dirty.is_empty() && (is_quiet || stop.is_over);
+        let may_leave =
+            is_log_idle && self.waiting.is_empty() && self.dirty.is_empty() && (is_quiet || stop.is_over);
         may_leave.then(|| End::Stopped { undelivered: self.queue.len() })
     }
 
@@ -853,11 +877,18 @@ impl<S: Stream> Server<S> {
 fn facts(message: &Message, client: SocketAddr) -> String {
     use std::fmt::Write;
     let mut text = format!("client={client} from=");
-    let sender = message.envelope.reverse_path.as_ref().map(|address| address.to_string()).unwrap_or_default();
+    let sender =
+        message.envelope.reverse_path.as_ref().map(|address| address.to_string()).unwrap_or_default();
     let recipients = &message.envelope.forward_paths;
     let first = recipients.first().map(|address| address.to_string()).unwrap_or_default();
-    write!(text, "{} to={} recipients={}", Escaped(sender.as_bytes()), Escaped(first.as_bytes()), recipients.len())
-        .expect("a String takes what it is given");
+    write!(
+        text,
+        "{} to={} recipients={}",
+        Escaped(sender.as_bytes()),
+        Escaped(first.as_bytes()),
+        recipients.len()
+    )
+    .expect("a String takes what it is given");
     text
 }
 

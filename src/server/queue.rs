@@ -95,9 +95,7 @@ impl Queue {
         while deliveries.len() < DELIVERY_BATCH_MAX && octets < DELIVERY_BATCH_OCTETS_MAX {
             let Some(mut entry) = self.waiting.pop_front() else { break };
             let (load, size) = match (&mut entry.kept, spool) {
-                (Kept::Log(place), Some(spool)) => {
-                    (Load::Spool(spool.locate(place)), place.octets())
-                }
+                (Kept::Log(place), Some(spool)) => (Load::Spool(spool.locate(place)), place.octets()),
                 (Kept::Memory(kept, held), _) => {
                     let (message, arrived) = std::mem::take(&mut **kept);
                     (Load::Memory { message, arrived }, *held)
@@ -132,7 +130,8 @@ impl Queue {
             }
         }
         self.sync_failures = if done.sync_error.is_some() { self.sync_failures + 1 } else { 0 };
-        self.pause_until_ms = if self.sync_failures > 0 { now_ms + backoff_ms(self.sync_failures) } else { 0 };
+        self.pause_until_ms =
+            if self.sync_failures > 0 { now_ms + backoff_ms(self.sync_failures) } else { 0 };
         let settled = done.settled.iter().filter_map(|id| self.out.remove(id)).collect();
         // What is still out has its names and waits for them to be durable.
         self.flush_ms = (!self.out.is_empty()).then_some(now_ms + SETTLE_DELAY_MS);
