@@ -133,7 +133,7 @@ fn fifty_mebibytes_arrive_unchanged() {
 
 #[test]
 fn mutt_reads_what_was_delivered() {
-    if !has_tool("mutt") || !has_tool("curl") {
+    if !has_tool("mutt") || !has_tool("curl") || !has_tool("script") {
         return;
     }
     let (root, data) = data();
@@ -142,23 +142,15 @@ fn mutt_reads_what_was_delivered() {
     let arguments = ["-sS", &url, "--mail-from", "a@b.example", "--mail-rcpt", "c@d.example", "-T", "-"];
     run(Command::new("curl").args(arguments), b"Subject: read by mutt\r\n\r\nthe text\r\n");
     wait_for_mail(&data, 1);
-    // Mutt opens the Maildir, saves a decoded copy of the first message, and leaves.
     let copy = root.path().join("copy.mbox");
-    let commands = format!("push <decode-copy>{}<enter><exit>", copy.display());
-    let mut mutt = Command::new("mutt");
-    mutt.args([
-        "-n",
-        "-F",
-        "/dev/null",
-        "-e",
-        "set confirmappend=no quit=yes confirmcreate=no move=no",
-        "-e",
-        &commands,
-        "-f",
-    ])
-    .arg(data.join("mailboxes/d.example/c"))
-    .env("TERM", "xterm")
-    .env("HOME", root.path());
+    // Mutt wants a terminal, which script(1) gives. It opens the Maildir, saves a decoded copy of the first message, and
+    // leaves.
+    let settings = "set confirmappend=no quit=yes confirmcreate=no move=no wait_key=no";
+    let push = format!("push <decode-copy>{}<enter><exit>", copy.display());
+    let maildir = data.join("mailboxes/d.example/c");
+    let command = format!("mutt -n -F /dev/null -e '{settings}' -e '{push}' -f {}", maildir.display());
+    let mut mutt = Command::new("script");
+    mutt.args(["-qec", &command, "/dev/null"]).env("TERM", "xterm").env("HOME", root.path());
     run(&mut mutt, b"");
     let text = fs::read_to_string(copy).unwrap();
     assert!(text.contains("Subject: read by mutt") && text.contains("the text"), "{text}");
