@@ -7,6 +7,7 @@ pub mod net;
 pub mod queue_id;
 pub mod server;
 pub mod smtp;
+pub mod units;
 pub mod wire;
 
 pub use queue_id::QueueId;
