@@ -2,6 +2,7 @@
 //! client's. Pure: no socket, clock, disk, thread or logger.
 
 mod address;
+pub mod client;
 mod message;
 
 pub use address::{Address, AddressError, Path, is_domain, is_host_name};
