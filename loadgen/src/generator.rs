@@ -336,7 +336,8 @@ impl<'a> Generator<'a> {
                 (self.slots.is_empty() || now >= until).then_some(Ending::Complete)
             }
             _ => {
-                let waited = now - self.load.settled_at;
+                // A connection that timed out in this very turn settled after `now` was read.
+                let waited = now.saturating_sub(self.load.settled_at);
                 let hopeless = self.is_settled() && waited > nanoseconds(self.plan.timeout) + EXPIRE_NS_MAX;
                 hopeless.then_some(Ending::GaveUp)
             }
