@@ -143,10 +143,11 @@ fn mutt_reads_what_was_delivered() {
     run(Command::new("curl").args(arguments), b"Subject: read by mutt\r\n\r\nthe text\r\n");
     wait_for_mail(&data, 1);
     let copy = root.path().join("copy.mbox");
+    fs::create_dir(root.path().join("Mail")).unwrap(); // else mutt asks whether to make it
     // Mutt wants a terminal, which script(1) gives. It opens the Maildir, saves a decoded copy of the first message, and
     // leaves.
     let settings = "set confirmappend=no quit=yes confirmcreate=no move=no wait_key=no";
-    let push = format!("push <decode-copy>{}<enter><exit>", copy.display());
+    let push = format!("push <decode-copy><kill-line>{}<enter><exit>", copy.display());
     let maildir = data.join("mailboxes/d.example/c");
     let command = format!("mutt -n -F /dev/null -e '{settings}' -e '{push}' -f {}", maildir.display());
     let mut mutt = Command::new("script");

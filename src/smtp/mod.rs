@@ -2,6 +2,7 @@
 //! client's. Pure: no socket, clock, disk, thread or logger.
 
 mod address;
+pub mod client;
 pub mod command;
 mod message;
 mod reply;
