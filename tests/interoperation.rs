@@ -142,16 +142,20 @@ fn mutt_reads_what_was_delivered() {
     let arguments = ["-sS", &url, "--mail-from", "a@b.example", "--mail-rcpt", "c@d.example", "-T", "-"];
     run(Command::new("curl").args(arguments), b"Subject: read by mutt\r\n\r\nthe text\r\n");
     wait_for_mail(&data, 1);
-    let copy = root.path().join("copy.mbox");
-    fs::create_dir(root.path().join("Mail")).unwrap(); // else mutt asks whether to make it
     // Mutt wants a terminal, which script(1) gives. It opens the Maildir, saves a decoded copy of the first message, and
     // leaves.
-    let settings = "set confirmappend=no quit=yes confirmcreate=no move=no wait_key=no";
-    let push = format!("push <decode-copy><kill-line>{}<enter><exit>", copy.display());
+    let (copy, configuration) = (root.path().join("copy.mbox"), root.path().join("muttrc"));
+    let text = format!(
+        "set confirmappend=no quit=yes confirmcreate=no move=no folder={}\n\
+         macro index X \"<decode-copy><kill-line>{}<enter><exit>\"\npush X\n",
+        root.path().display(),
+        copy.display()
+    );
+    fs::write(&configuration, text).unwrap();
     let maildir = data.join("mailboxes/d.example/c");
-    let command = format!("mutt -n -F /dev/null -e '{settings}' -e '{push}' -f {}", maildir.display());
-    let mut mutt = Command::new("script");
-    mutt.args(["-qec", &command, "/dev/null"]).env("TERM", "xterm").env("HOME", root.path());
+    let command = format!("mutt -n -F {} -f {}", configuration.display(), maildir.display());
+    let mut mutt = Command::new("timeout");
+    mutt.args(["20", "script", "-qec", &command, "/dev/null"]).env("TERM", "xterm").env("HOME", root.path());
     run(&mut mutt, b"");
     let text = fs::read_to_string(copy).unwrap();
     assert!(text.contains("Subject: read by mutt") && text.contains("the text"), "{text}");
