@@ -261,8 +261,8 @@ pub static KEYS: [Key; 17] = [
         }),
         show: |config| vec![duration_text(config.options.session_timeout).to_string()],
         default: None,
-        help: "How long a connection may last in all, however busy it is, so that none is held for ever; an idle one \
-               ends by --command-timeout. Raise it (24h) for senders that keep one busy connection",
+        help: "How long a connection may last in all, so that none is held for ever: it ends between two messages; an \
+               idle one ends by --command-timeout. Raise it (24h) for senders that keep one busy connection",
     },
     Key {
         name: "shutdown-grace",

@@ -286,7 +286,8 @@ impl<S: Stream> Connection<S> {
                 CloseReason::CommandTimeout,
             )
         };
-        Some(if own.ms() <= session.ms() { own } else { session })
+        // A transaction under way is not cut for the connection's age.
+        Some(if own.ms() <= session.ms() || self.session.is_in_transaction() { own } else { session })
     }
 
     /// What to do once everything is written: whether the connection can be closed now. Otherwise it lingers, throwing
