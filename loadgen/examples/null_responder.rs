@@ -29,6 +29,7 @@ fn main() -> ExitCode {
             return ExitCode::from(2);
         }
     };
+    raise_descriptor_limit();
     match listen.map_err(io::Error::other).and_then(serve) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
@@ -68,6 +69,14 @@ fn serve(address: SocketAddr) -> io::Result<()> {
             }
         }
     }
+}
+
+/// As many descriptors as the system lets us have.
+fn raise_descriptor_limit() {
+    use rustix::process::{Resource, getrlimit, setrlimit};
+    let mut limit = getrlimit(Resource::Nofile);
+    limit.current = limit.maximum;
+    let _ = setrlimit(Resource::Nofile, limit);
 }
 
 fn listen(address: SocketAddr) -> io::Result<TcpListener> {

@@ -35,6 +35,7 @@ fn text(plan: &Plan, run: &Run) -> String {
         for (name, histogram) in run.measured.latencies.named() {
             lines.push(row(name, columns(histogram)));
         }
+        lines.extend(connects_before(run));
         lines.push(String::new());
         lines.push(messages(run));
         lines.extend(failures(run));
@@ -105,6 +106,12 @@ fn time(nanoseconds: f64) -> String {
     };
     let decimals = if value < 9.995 { 2 } else { usize::from(value < 99.95) };
     format!("{value:.decimals$} {unit}")
+}
+
+/// Kept connections are opened before anything is measured.
+fn connects_before(run: &Run) -> Option<String> {
+    let connect = &run.warm_up.latencies.connect;
+    (!connect.is_empty()).then(|| row("before:", columns(connect)) + "   (connects before the measured time)")
 }
 
 fn messages(run: &Run) -> String {
@@ -248,7 +255,11 @@ fn json(plan: &Plan, run: &Run) -> Value {
         "refused_permanent": tally.permanent,
         "unanswered": tally.unanswered,
         "abandoned": run.abandoned,
-        "warm_up": { "accepted": run.warm_up.accepted, "settled": run.warm_up.settled() },
+        "warm_up": {
+            "accepted": run.warm_up.accepted,
+            "settled": run.warm_up.settled(),
+            "connect": phase(&run.warm_up.latencies.connect),
+        },
         "drain": { "accepted": run.drain.accepted, "settled": run.drain.settled() },
         "elapsed_seconds": run.elapsed.as_secs_f64(),
         "messages_per_second": rate(run),

@@ -38,6 +38,7 @@ fn a_run_by_time_counts_every_message_in_one_of_its_stretches() {
     let all = ran.count("/accepted") + ran.count("/warm_up/accepted") + ran.count("/drain/accepted");
     assert_eq!(all, Seen::get(&seen.accepted));
     assert_eq!(ran.count("/begun"), all);
+    assert_eq!((ran.count("/warm_up/connect/count"), ran.count("/phases/connect/count")), (4, 0));
     assert!(ran.stderr.contains("closed loop"), "{}", ran.stderr);
 }
 
