@@ -90,7 +90,7 @@ pub enum DeliveryError {
 impl fmt::Display for DeliveryError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            DeliveryError::Spool(error) => write!(f, "the message cannot be read from the spool: {error:?}"),
+            DeliveryError::Spool(error) => write!(f, "the message cannot be delivered: {error}"),
             DeliveryError::Mailboxes(mailboxes) => {
                 for (at, (mailbox, error)) in mailboxes.iter().enumerate() {
                     write!(f, "{}{mailbox}: {error}", if at == 0 { "" } else { "; " })?;
@@ -161,11 +161,13 @@ impl Courier {
             let (message, arrived) = match &delivery.load {
                 Load::Memory { message, arrived } => (message, *arrived),
                 Load::Spool(source) => match source.read() {
-                    Ok(read) => {
+                    Ok(read) if read.id == delivery.id => {
                         stored = read;
                         (&stored.message, stored.arrived)
                     }
-                    Err(error) => {
+                    read => {
+                        // Another message in this one's place is damage too: nobody else's mail goes out under this id.
+                        let error = read.err().unwrap_or(spool::ReadError::Damaged);
                         done.fail(delivery, DeliveryError::Spool(error));
                         continue;
                     }

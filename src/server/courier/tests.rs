@@ -678,3 +678,30 @@ fn a_leftover_in_tmp_and_a_seen_message_are_recovered_from() {
     assert_eq!(std::fs::read_dir(mailbox.join("new")).unwrap().count(), 1);
     assert_eq!(std::fs::read_dir(mailbox.join("tmp")).unwrap().count(), 0);
 }
+
+// From the log.
+
+#[test]
+fn a_message_is_read_from_the_log_and_another_in_its_place_is_not_delivered() {
+    let root = tempfile::tempdir().unwrap();
+    let disk = Arc::new(RealDisk::open(root.path(), &["spool", crate::mailbox::ROOT]).unwrap());
+    let (mut log, _) = spool::Spool::recover(disk.clone(), spool::SpoolOptions::default()).unwrap();
+    let id = log.append(message(5, &["a@x"]), ARRIVED).unwrap();
+    if let Some(prepare) = log.prepare(0) {
+        log.prepared(prepare.run(), 0).unwrap();
+    }
+    let durable = {
+        let batch = log.submit(0).unwrap();
+        log.committed(batch.run()).unwrap()
+    };
+    let delivery = |id| Delivery { id, load: Load::Spool(log.locate(&durable[0].place)), again: false };
+    let stranger = QueueId { counter: id.counter + 1, ..id };
+    let mut courier = Courier::new(disk, true);
+    let done = courier.run(job([delivery(id), delivery(stranger)]));
+    assert_eq!((done.files, done.failed.len()), (1, 1));
+    assert_eq!(done.failed[0].0.id, stranger);
+    assert!(matches!(done.failed[0].1, DeliveryError::Spool(spool::ReadError::Damaged)));
+    assert_eq!(courier.run(flush()).settled, [id]);
+    let delivered = root.path().join(format!("mailboxes/x/a/new/{ARRIVED}.{id}.fs"));
+    assert_eq!(std::fs::read(delivered).unwrap(), octets(5));
+}
