@@ -119,7 +119,7 @@ pub const LOG_QUEUE_MAX: usize = 8192;
 const _: () = assert!(COMMAND_LINE_MAX < RECEIVE_BUFFER, "a whole command line fits the receive buffer");
 const _: () = assert!(COMMAND_LINE_DISCARD_MAX >= COMMAND_LINE_MAX);
 const _: () = assert!(REPLY_MAX * 4 <= OUTBOX_MAX, "a full outbox is rare");
-const _: () = assert!(SEGMENT_SIZE % BATCH_ALIGN == 0);
+const _: () = assert!(SEGMENT_SIZE.is_multiple_of(BATCH_ALIGN));
 const _: () = assert!(SPOOL_SIZE_DEFAULT >= 4 * SEGMENT_SIZE);
 const _: () = assert!(MESSAGE_SIZE_DEFAULT + (1 << 20) < SEGMENT_SIZE, "a message fits a segment by default");
 const _: () = assert!(MAILBOX_NAME_KEPT + 1 + 32 <= MAILBOX_NAME_MAX);

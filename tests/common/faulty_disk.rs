@@ -404,7 +404,8 @@ struct FaultyFile {
 
 impl FaultyFile {
     fn put(&self, state: &mut State, slices: &[IoSlice<'_>], offset: u64, max: usize) -> usize {
-        let mut data: Vec<u8> = slices.iter().flat_map(|slice| slice.iter().copied()).take(max).collect();
+        let mut data = Vec::new();
+        slices.iter().for_each(|slice| data.extend_from_slice(slice));
         data.truncate(max);
         let written = data.len();
         let file = &mut state.files[self.index];
