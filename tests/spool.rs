@@ -131,6 +131,11 @@ impl Driver {
                         return;
                     }
                 }
+                14 => self.commit_while(|driver| {
+                    driver.settle();
+                    driver.append();
+                    driver.prepare();
+                }),
                 _ => self.commit(),
             }
             if self.disk.is_crashed() || self.spool().is_failed() {
@@ -187,10 +192,16 @@ impl Driver {
     }
 
     fn commit(&mut self) {
+        self.commit_while(|_| {});
+    }
+
+    /// Commits a batch, and does something while it is under way, which it knows nothing of.
+    fn commit_while(&mut self, meanwhile: impl FnOnce(&mut Driver)) {
         let now_ms = self.now_ms;
         let Some(batch) = self.spool().submit(now_ms) else { return };
         assert!(self.spool().submit(now_ms).is_none(), "one batch at a time");
         let riding: Vec<QueueId> = self.oracle.settling.iter().copied().collect();
+        meanwhile(self);
         let committed = batch.run();
         let crashed = self.disk.is_crashed();
         match self.spool().committed(committed) {
@@ -450,6 +461,35 @@ fn what_an_earlier_use_left_in_a_recycled_segment_is_nothing() {
         spool.settle(id, durable[0].place);
     }
     assert!(disk.paths("spool").len() <= 5, "{:?}", disk.paths("spool"));
+}
+
+#[test]
+fn a_segment_is_used_again_only_behind_a_durable_head() {
+    let disk = FaultyDisk::new(5);
+    let (mut spool, _) = Spool::recover(Arc::new(disk.clone()), OPTIONS).unwrap();
+    let first = segment_of(&disk, 0);
+    spool.append(message(1, 100), 0).unwrap();
+    let batch = spool.submit(0).unwrap();
+    let settled = spool.committed(batch.run()).unwrap()[0];
+    let prepare = spool.prepare(0).unwrap();
+    spool.prepared(prepare.run(), 0).unwrap();
+    // The next batch goes to another segment, and says that the log begins in the first.
+    let id = spool.append(message(2, 100), 0).unwrap();
+    let batch = spool.submit(0).unwrap();
+    spool.settle(settled.id, settled.place);
+    spool.committed(batch.run()).unwrap();
+    let prepare = spool.prepare(0).unwrap();
+    spool.prepared(prepare.run(), 0).unwrap();
+    assert!(disk.paths("spool").contains(&first), "only memory knows that it is settled");
+    spool.submit_settles();
+    let batch = spool.submit(0).unwrap();
+    spool.committed(batch.run()).unwrap();
+    spool.append(message(3, 100), 0).unwrap();
+    let batch = spool.submit(0).unwrap();
+    spool.committed(batch.run()).unwrap();
+    drop(spool);
+    let (found, damage) = contents(&disk);
+    assert_eq!((found.len(), found[0].0, damage), (2, id, vec![]));
 }
 
 #[test]
