@@ -148,20 +148,27 @@ impl Window {
     }
 }
 
-/// Fills `buffer` from `offset` up to the end of the file or the first octet that the disk can't read.
+/// Fills `buffer` from `offset` up to the end of the file or the first page that the disk can't read: at the second
+/// attempt either, and on its own.
 pub(super) fn read_what_can_be(file: &dyn File, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
     let mut filled = 0;
+    let mut step = buffer.len();
     while filled < buffer.len() {
-        match file.read_at(&mut buffer[filled..], offset + filled as u64) {
+        let end = buffer.len().min(filled + step);
+        match file.read_at(&mut buffer[filled..end], offset + filled as u64) {
             Ok(0) => break,
             Ok(read) => filled += read,
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            Err(error) if error.raw_os_error() == Some(EIO) => break,
-            Err(error) => return Err(error),
+            Err(error) if error.raw_os_error() != Some(EIO) => return Err(error),
+            Err(_) if step > PAGE => step = PAGE,
+            Err(_) => break,
         }
     }
     Ok(filled)
 }
+
+/// Octets that are read alone once a larger read failed.
+const PAGE: usize = 4096;
 
 /// The disk can't read this sector: that is damage, and the rest may be sound. Other errors say nothing of the disk.
 const EIO: i32 = 5;
