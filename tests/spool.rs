@@ -524,7 +524,7 @@ fn a_full_log_refuses_and_takes_mail_again_after_settlements() {
     assert!(driver.start("start"));
     for round in 0..3 {
         let before = driver.oracle.durable.len();
-        while !driver.spool().is_full() {
+        while driver.spool().has_room_for(1) {
             driver.now_ms += 2000;
             driver.append();
             driver.commit();
@@ -540,7 +540,7 @@ fn a_full_log_refuses_and_takes_mail_again_after_settlements() {
             driver.commit();
             driver.prepare();
         }
-        assert!(!driver.spool().is_full(), "round {round}");
+        assert!(driver.spool().has_room_for(1), "round {round}");
     }
 }
 
@@ -548,7 +548,7 @@ fn a_full_log_refuses_and_takes_mail_again_after_settlements() {
 fn settlements_pass_where_messages_do_not() {
     let mut driver = Driver::new(FaultyDisk::new(4), 4);
     assert!(driver.start("start"));
-    while !driver.spool().is_full() {
+    while driver.spool().has_room_for(1) {
         driver.append();
         driver.commit();
         driver.prepare();
@@ -562,7 +562,7 @@ fn settlements_pass_where_messages_do_not() {
         driver.commit();
         driver.prepare();
         driver.commit();
-        assert!(driver.spool().is_full());
+        assert!(!driver.spool().has_room_for(1));
     }
     assert!(driver.start("restart"), "what is not settled is there");
     assert_eq!(driver.open.len(), 1);
@@ -596,7 +596,7 @@ fn a_full_disk_at_the_start_leaves_a_server_that_delivers_and_refuses() {
     let disk = disk.after(Crash::Kept).with(0, Fault::Full);
     let (mut spool, recovered) = Spool::recover(Arc::new(disk.clone()), OPTIONS).unwrap();
     assert_eq!(recovered.pending[0].id, messages[0].0);
-    assert!(spool.is_full());
+    assert!(!spool.has_room_for(1));
     spool.settle(recovered.pending[0].id, recovered.pending[0].place);
     spool.submit_settles();
     assert!(spool.submit(0).is_none(), "nowhere to write");
@@ -606,7 +606,7 @@ fn a_full_disk_at_the_start_leaves_a_server_that_delivers_and_refuses() {
     let batch = spool.submit(0).unwrap();
     assert!(batch.is_empty());
     spool.committed(batch.run()).unwrap();
-    assert!(!spool.is_full());
+    assert!(spool.has_room_for(1));
     drop(spool);
     assert_eq!(contents(&disk).0, []);
 }
@@ -621,7 +621,7 @@ fn a_failed_sync_is_the_end() {
     let disk = disk.clone().with(disk.operations() + 1, Fault::Error(ENOSPC));
     let failed = spool.committed(batch.run()).unwrap_err();
     assert_eq!((failed.ids, failed.fatal), (vec![first, second], true));
-    assert!(spool.is_failed() && spool.is_full());
+    assert!(spool.is_failed() && !spool.has_room_for(1));
     assert_eq!(spool.append(message(3, 100), 0), Err(Full));
     let operations = disk.operations();
     assert!(spool.submit(9999).is_none() && spool.prepare(9999).is_none());

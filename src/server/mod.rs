@@ -18,7 +18,7 @@ use std::time::Duration;
 use log::{Level, debug, error, info, log_enabled, warn};
 
 use crate::QueueId;
-use crate::limits::{READ_PER_TURN, RECEIVE_BUFFER};
+use crate::limits::{ENVELOPE_MAX, READ_PER_TURN, RECEIVE_BUFFER};
 use crate::log_value::Escaped;
 use crate::net::slots::{Key, Slots};
 use crate::net::timers::{Now, Timers};
@@ -478,10 +478,15 @@ impl<S: Stream> Server<S> {
         }
     }
 
-    /// Whether a new transaction has a chance: the log and the queue have room, and memory is left.
+    /// Whether a new transaction has a chance: the log has room for whatever it may bring, the queue has, and memory is
+    /// left. A shortage that can be foreseen is said at MAIL, not behind the data (RFC 5321 6.1).
     fn has_room(&self) -> bool {
-        let log_full = matches!(&self.store, Store::Log(spool) if spool.is_full());
-        !log_full && !self.queue.is_full() && self.memory < self.options.memory
+        let largest = self.options.message_size_max + ENVELOPE_MAX as u64;
+        let has_log_room = match &self.store {
+            Store::Log(spool) => spool.has_room_for(largest),
+            Store::Memory(_) => true,
+        };
+        has_log_room && !self.queue.is_full() && self.memory < self.options.memory
     }
 
     /// Whether mail for a path is taken, and for which address. A domain is compared whole.

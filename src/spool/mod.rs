@@ -183,11 +183,6 @@ impl Spool {
         self.durable
     }
 
-    /// Whether not even a small message finds room now.
-    pub fn is_full(&self) -> bool {
-        !self.has_room_for(HEADER as u64)
-    }
-
     /// Whether the spool came to its end, by an error that only a new start can judge.
     pub fn is_failed(&self) -> bool {
         self.failed
@@ -409,7 +404,7 @@ impl Spool {
 
     /// Whether `octets` more can be appended: what waits and this fit the rest of the last segment, the next one, and
     /// those that the log may still have.
-    fn has_room_for(&self, octets: u64) -> bool {
+    pub fn has_room_for(&self, octets: u64) -> bool {
         let log = self.log_octets();
         if self.failed || log > self.options.spool_size {
             return false;
