@@ -24,7 +24,7 @@ use crate::net::slots::Key;
 use crate::net::timers::Now;
 use crate::server::connection::Stream;
 use crate::server::courier::Courier;
-use crate::server::{Deliver, Durability, End, Options, Server};
+use crate::server::{Deliver, Durability, End, Log, Options, Server};
 use crate::spool::{RecoverError, Spool, SpoolOptions};
 use crate::units::{duration_text, size_text};
 use crate::workers::{Completions, Workers};
@@ -131,7 +131,7 @@ fn open_data(data: &Path, options: &Options) -> Result<Arc<RealDisk>, StartError
 /// Recovers the log, if there is to be one, and puts a server over it.
 fn start_server(disk: Arc<RealDisk>, options: &Options) -> Result<Server<TcpStream>, StartError> {
     if options.durability == Durability::None {
-        return Ok(Server::new(options.clone(), Err(disk.random())));
+        return Ok(Server::new(options.clone(), Log::Memory(disk.random())));
     }
     let started = Instant::now();
     let spool_options = SpoolOptions {
@@ -155,7 +155,7 @@ fn start_server(disk: Arc<RealDisk>, options: &Options) -> Result<Server<TcpStre
     for damage in &report.damage {
         error!("THE SPOOL IS DAMAGED: {damage}");
     }
-    Ok(Server::new(options.clone(), Ok((spool, recovered.pending))))
+    Ok(Server::new(options.clone(), Log::Spool(Box::new(spool), recovered.pending)))
 }
 
 /// Says where mail goes, what is local and what a 250 means.

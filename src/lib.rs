@@ -1,4 +1,40 @@
 //! fastsmtp: an SMTP server whose 250 means durable.
+//!
+//! ```text
+//!               bytes             lines             message            queue id
+//!   socket ──▶ Connection ──────▶ Session ────────▶ Spool ───────────▶ Queue ──▶ courier ──▶ Maildir
+//!     ▲        (carry)             │ replies        (one batch per turn)
+//!     └──────── Outbox ◀───────────┘                 │
+//!                                                     ▼
+//!                                      committer thread: write, fdatasync
+//!                                                     │ completion (durable through id), one wake
+//!                                                     └──────────▶ next turn: the 250s
+//! ```
+//!
+//! Data flows left to right; only reply bytes and completions flow back. One thread runs the event loop and owns all
+//! state. Three workers run what would block it: one commits, one delivers, one makes segments of the log ready.
+//!
+//! # Reading order
+//!
+//! 1. [`server`]: the turn, in `server/mod.rs`; `driving.rs` has its half about connections, `acceptance.rs` the one
+//!    about messages.
+//! 2. [`smtp`]: `session.rs`, the dialogue as a value.
+//! 3. [`wire`]: `data.rs`, the end of mail data.
+//! 4. [`spool`]: `mod.rs`, the durable log; then `recovery.rs`.
+//! 5. [`server::courier`]: delivery and when it may be forgotten.
+//!
+//! # Layers
+//!
+//! | Layer | Modules | May import |
+//! | --- | --- | --- |
+//! | 0 | [`limits`], [`wire`], [`queue_id`], [`units`], [`calendar`], [`log_value`] | std, and the small crates that they own |
+//! | 1 | [`smtp`], [`net`], [`disk`] | layer 0; they never see each other |
+//! | 2 | [`spool`], [`mailbox`] | layer 0, `disk`, and smtp's value types |
+//! | 3 | [`server`] | layers 0 to 2 |
+//! | 4 | [`event_loop`], [`workers`] | layers 0 to 3 |
+//! | 5 | the binary (`main`, `cli`, `config`, `logging`, `machine`) and loadgen | the library |
+//!
+//! `tests/layers.rs` holds us to this table, and each outside crate to its one home.
 #![forbid(unsafe_code)]
 
 pub mod calendar;

@@ -3,84 +3,36 @@
 //! [`Server`] is generic over its streams, owns no thread, no clock and no channel. Ways in: [`accept`](Server::accept),
 //! [`ready`](Server::ready), [`complete`](Server::complete), [`stop`](Server::stop) and [`turn`](Server::turn). Ways out:
 //! the jobs of a turn, and what [`Turn`] says. mio and threads drive it in production; tests drive it with pipes.
+
+mod acceptance;
 pub mod connection;
 pub mod courier;
+mod driving;
 pub mod job;
 pub mod metrics;
+mod options;
 mod queue;
 
 use std::collections::VecDeque;
 use std::net::SocketAddr;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::Duration;
 
-use log::{Level, debug, error, info, log_enabled, warn};
+use log::{debug, info};
 
 use crate::QueueId;
-use crate::limits::{ENVELOPE_MAX, READ_PER_TURN, RECEIVE_BUFFER};
+use crate::limits::RECEIVE_BUFFER;
 use crate::log_value::Escaped;
 use crate::net::slots::{Key, Slots};
 use crate::net::timers::{Now, Timers};
-use crate::smtp::trace::Trace;
-use crate::smtp::{self, Address, Message, Need, Path, Profile, Reply, Session};
-use crate::spool::{Committed, Durable, Pending, Prepared, Spool};
-use connection::{CloseReason, Connection, Deadline, Phase, Received, Stream};
+use crate::smtp::{Profile, Reply, Session};
+use crate::spool::{Pending, Spool};
+use acceptance::{Store, Waiting};
+use connection::{CloseReason, Connection, Phase, Stream};
 use job::{Completion, Job};
 use metrics::Counters;
+pub use options::{Deliver, Durability, Options};
 use queue::{Entry, Kept, Queue};
-
-/// What the operator chose, checked and complete.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Options {
-    /// The name we give in the banner, in EHLO and in Received fields.
-    pub hostname: String,
-    /// The domains whose mail we take, as [`Address::domain_key`](crate::smtp::Address::domain_key) spells them, the
-    /// first of them `<postmaster>`'s; if empty, every domain is local.
-    pub local_domains: Vec<String>,
-    /// What becomes of accepted mail.
-    pub deliver: Deliver,
-    /// What a 250 means.
-    pub durability: Durability,
-    /// Octets of the largest message.
-    pub message_size_max: u64,
-    /// Recipients of one message.
-    pub recipients_max: usize,
-    /// Connections at the same time.
-    pub connections_max: usize,
-    /// Octets of mail data in memory, all connections together.
-    pub memory: u64,
-    /// Octets of the spool on disk.
-    pub spool_size: u64,
-    /// How long a client may take for one whole command (RFC 5321 4.5.3.2.7: 5 minutes).
-    pub command_timeout: Duration,
-    /// How long mail data may pause (RFC 5321 4.5.3.2.5: 3 minutes).
-    pub data_timeout: Duration,
-    /// How long a connection may last.
-    pub session_timeout: Duration,
-    /// How long a stopping server waits for transactions and deliveries under way.
-    pub shutdown_grace: Duration,
-    /// How long the banner is held back to see who talks first; zero for not at all.
-    pub greeting_delay: Duration,
-}
-
-/// What becomes of accepted mail.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Deliver {
-    /// Into its recipients' Maildirs.
-    Maildir,
-    /// Nothing: it is thrown away, for measurements.
-    Discard,
-}
-
-/// What a 250 means.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Durability {
-    /// The message is on disk: it survives kill -9 and power loss.
-    Disk,
-    /// The message is in memory: for comparisons only.
-    None,
-}
 
 /// The server: all sessions, the log, the queue.
 pub struct Server<S> {
@@ -105,31 +57,12 @@ pub struct Server<S> {
     closed: usize,
 }
 
-/// Where accepted mail goes first.
-enum Store {
-    /// The durable log.
-    Log(Box<Spool>),
-    /// Nowhere (`--durability none`): an id is all it gets.
-    Memory(QueueId),
-}
-
-/// A session that waits for its message to be durable.
-struct Waiting {
-    id: QueueId,
-    key: Key,
-    since: Duration,
-    octets: usize,
-    /// Octets of memory that it takes until then.
-    held: u64,
-    /// What the log will say of the message, unless nobody listens.
-    facts: Option<Box<str>>,
-}
-
-/// What a session waits for, as far as its connection is concerned.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Wants {
-    Input,
-    Nothing,
+/// Where accepted mail is to go first.
+pub enum Log {
+    /// Into the durable log, which still holds these messages of earlier runs.
+    Spool(Box<Spool>, Vec<Pending>),
+    /// Nowhere (`--durability none`): mail is kept in memory only, and its ids begin with this random number.
+    Memory(u64),
 }
 
 /// A stop under way.
@@ -165,22 +98,21 @@ pub enum End {
 }
 
 impl<S: Stream> Server<S> {
-    /// A server over a log and what was found in it; without a log, mail is kept in memory only, and `run` names this
-    /// run of the server.
-    pub fn new(options: Options, log: Result<(Spool, Vec<Pending>), u64>) -> Server<S> {
+    /// A server that puts what it accepts into `log`, and delivers what is left in there.
+    pub fn new(options: Options, log: Log) -> Server<S> {
         let remark = match options.durability {
             Durability::Disk => "",
             Durability::None => "NOT DURABLE (mail is kept in memory only)",
         };
         let mut queue = Queue::default();
         let store = match log {
-            Ok((spool, pending)) => {
+            Log::Spool(spool, pending) => {
                 for Pending { id, place } in pending {
                     queue.push(Entry::new(id, Kept::Log(place), true));
                 }
-                Store::Log(Box::new(spool))
+                Store::Log(spool)
             }
-            Err(run) => Store::Memory(QueueId { run, counter: 0 }),
+            Log::Memory(run) => Store::Memory(QueueId { run, counter: 0 }),
         };
         Server {
             profile: Arc::new(Profile::new(
@@ -321,425 +253,6 @@ impl<S: Stream> Server<S> {
         }
     }
 
-    /// Drives each ready connection once, by a fair share.
-    fn drive_ready(&mut self, now: Now) {
-        for _ in 0..self.ready.len() {
-            let Some(key) = self.ready.pop_front() else { break };
-            let Some(connection) = self.connections.get_mut(key) else { continue };
-            connection.is_listed = false;
-            match connection.phase {
-                Phase::Greeting(until_ms) => self.await_greeting(key, until_ms, now),
-                Phase::Open => {}
-                Phase::Lingering { reason, .. } => {
-                    if connection.linger(&mut self.buffer) {
-                        self.close(key, reason);
-                    }
-                    continue;
-                }
-                Phase::Finishing(_) => continue,
-            }
-            self.drive(key, now);
-            self.watch(key);
-            if self.connections.get(key).is_some_and(|connection| connection.can_advance()) {
-                self.list(key);
-            }
-        }
-    }
-
-    /// Looks for input before the banner, and says the banner when its time has come.
-    fn await_greeting(&mut self, key: Key, until_ms: u64, now: Now) {
-        let Some(connection) = self.connections.get_mut(key) else { return };
-        if connection.may_be_readable {
-            match connection.receive(&mut self.buffer) {
-                Received::Octets(octets) => {
-                    self.counters.early_talkers += 1;
-                    if !self.options.greeting_delay.is_zero() {
-                        connection.session.dismiss(Reply::EARLY_TALKER, &mut connection.outbox);
-                        connection.phase =
-                            Phase::Finishing(CloseReason::Session(smtp::CloseReason::Dismissed));
-                        return self.mark_dirty(key);
-                    }
-                    connection.carry = self.buffer[..octets].to_vec();
-                    connection.has_fresh_carry = true;
-                }
-                Received::Nothing => {}
-                Received::End => return self.close(key, CloseReason::Client),
-                Received::Broken => return self.close(key, CloseReason::Reset),
-            }
-        }
-        if until_ms <= now.ms() {
-            self.greet(key, now);
-        }
-    }
-
-    fn greet(&mut self, key: Key, now: Now) {
-        let Some(connection) = self.connections.get_mut(key) else { return };
-        connection.phase = Phase::Open;
-        connection.session.greet(&mut connection.outbox);
-        connection.progressed(now.ms(), 0);
-        self.mark_dirty(key);
-    }
-
-    /// Reads and advances one session until it needs something that is not here, or has had its share.
-    fn drive(&mut self, key: Key, now: Now) {
-        let mut share = READ_PER_TURN;
-        // The buffer is lent to this loop, so that the session can be answered by the rest of the server.
-        let mut buffer = std::mem::take(&mut self.buffer);
-        while let Some(connection) = self.connections.get_mut(key) {
-            if connection.phase != Phase::Open || !connection.can_advance() || share == 0 {
-                break;
-            }
-            let mut filled = connection.carry.len();
-            buffer[..filled].copy_from_slice(&connection.carry);
-            connection.carry = Vec::new();
-            connection.has_fresh_carry = false;
-            if connection.may_be_readable && filled < buffer.len() {
-                match connection.receive(&mut buffer[filled..]) {
-                    Received::Octets(octets) => {
-                        filled += octets;
-                        share = share.saturating_sub(octets);
-                    }
-                    Received::Nothing => {}
-                    Received::End => connection.is_input_over = true,
-                    Received::Broken => {
-                        self.close(key, CloseReason::Reset);
-                        break;
-                    }
-                }
-            }
-            match catch_unwind(AssertUnwindSafe(|| self.advance(key, &buffer[..filled], now))) {
-                Ok(Wants::Input) => self.end_if_input_is_over(key),
-                Ok(Wants::Nothing) => {}
-                Err(_) => {
-                    error!("a session panicked and was closed; please report this");
-                    self.close(key, CloseReason::Panic);
-                    break;
-                }
-            }
-        }
-        self.buffer = buffer;
-    }
-
-    /// Offers `input` to a session and does what it needs, until it needs something that is not here.
-    fn advance(&mut self, key: Key, input: &[u8], now: Now) -> Wants {
-        let mut consumed = 0;
-        let mut answered = false;
-        let mut wants = Wants::Nothing;
-        loop {
-            let Some(connection) = self.connections.get_mut(key) else { return Wants::Nothing };
-            let waits_before = connection.outbox.pending().len();
-            let progress = connection.session.advance(&input[consumed..], &mut connection.outbox);
-            consumed += progress.consumed;
-            answered |= connection.outbox.pending().len() > waits_before;
-            match progress.need {
-                Need::Input => {
-                    wants = Wants::Input;
-                    break;
-                }
-                Need::Room => break,
-                Need::Sender(envelope) => {
-                    let answer = if self.has_room() { Ok(envelope) } else { Err(Reply::STORAGE_FULL) };
-                    self.answer(key, |session, out| session.answer_sender(answer, out));
-                }
-                Need::Recipient(path) => {
-                    let answer = self.recipient(path);
-                    self.answer(key, |session, out| session.answer_recipient(answer, out));
-                }
-                Need::Commit(message) => {
-                    if !self.take(key, message, now) {
-                        break;
-                    }
-                }
-                Need::Close(reason) => {
-                    connection.phase = Phase::Finishing(CloseReason::Session(reason));
-                    break;
-                }
-            }
-            answered = true;
-        }
-        let Some(connection) = self.connections.get_mut(key) else { return Wants::Nothing };
-        if consumed < input.len() {
-            connection.carry = input[consumed..].to_vec();
-            connection.has_fresh_carry = wants == Wants::Nothing;
-        }
-        if answered || connection.session.is_in_data() && consumed > 0 {
-            connection.progressed(now.ms(), consumed);
-        }
-        if answered {
-            self.mark_dirty(key);
-        }
-        self.charge(key);
-        wants
-    }
-
-    fn answer(&mut self, key: Key, say: impl FnOnce(&mut Session, &mut crate::wire::Outbox)) {
-        if let Some(connection) = self.connections.get_mut(key) {
-            say(&mut connection.session, &mut connection.outbox);
-        }
-    }
-
-    /// Whether a new transaction has a chance: the log has room for whatever it may bring, the queue has, and memory is
-    /// left. A shortage that can be foreseen is said at MAIL, not behind the data (RFC 5321 6.1).
-    fn has_room(&self) -> bool {
-        let largest = self.options.message_size_max + ENVELOPE_MAX as u64;
-        let has_log_room = match &self.store {
-            Store::Log(spool) => spool.has_room_for(largest),
-            Store::Memory(_) => true,
-        };
-        has_log_room && !self.queue.is_full() && self.memory < self.options.memory
-    }
-
-    /// Whether mail for a path is taken, and for which address. A domain is compared whole.
-    fn recipient(&self, path: Path) -> Result<Address, Reply> {
-        if self.memory >= self.options.memory {
-            return Err(Reply::MEMORY_FULL);
-        }
-        let locals = &self.options.local_domains;
-        match path {
-            Path::Mailbox(address)
-                if locals.is_empty() || locals.iter().any(|local| *local == address.domain_key()) =>
-            {
-                if address.local_part().eq_ignore_ascii_case(POSTMASTER) {
-                    return Ok(Address::new(POSTMASTER, address.domain()));
-                }
-                Ok(address)
-            }
-            Path::Postmaster => {
-                Ok(Address::new(POSTMASTER, locals.first().unwrap_or(&self.options.hostname)))
-            }
-            Path::Mailbox(_) | Path::Null => Err(Reply::RELAY_DENIED),
-        }
-    }
-
-    /// Takes a message into the log, or at once if there is none. Whether the session was answered; else it is parked.
-    fn take(&mut self, key: Key, mut message: Message, now: Now) -> bool {
-        let Some(connection) = self.connections.get_mut(key) else { return false };
-        let id = match &self.store {
-            Store::Log(spool) => spool.next_id(),
-            Store::Memory(last) => QueueId { counter: last.counter + 1, ..*last },
-        };
-        let arrived = now.unix.as_secs();
-        message.trace = Trace {
-            hello: connection.session.hello(),
-            client: connection.client.ip().to_canonical(),
-            hostname: &self.options.hostname,
-            protocol: connection.session.protocol(&message.envelope),
-            id,
-            arrived,
-        }
-        .fields(&message.envelope);
-        let octets = message.data.len();
-        let held = message.data.capacity() as u64;
-        let facts = log_enabled!(Level::Info).then(|| facts(&message, connection.client).into());
-        let waiting = Waiting { id, key, since: now.monotonic, octets, held, facts };
-        match &mut self.store {
-            Store::Log(spool) => match spool.append(message, arrived) {
-                Ok(appended) => {
-                    debug_assert_eq!(appended, id);
-                    self.memory += held;
-                    connection.is_parked = true;
-                    self.waiting.push_back(waiting);
-                    false
-                }
-                Err(_) => {
-                    self.counters.refused += 1;
-                    self.answer(key, |session, out| session.committed(Err(Reply::STORAGE_FULL), out));
-                    true
-                }
-            },
-            Store::Memory(last) => {
-                *last = id;
-                if self.options.deliver == Deliver::Maildir {
-                    self.memory += held;
-                    self.queue.push(Entry::new(id, Kept::Memory(Box::new((message, arrived)), held), false));
-                }
-                self.accepted(waiting, now);
-                true
-            }
-        }
-    }
-
-    /// Says 250: the message is what we promised it to be.
-    fn accepted(&mut self, waiting: Waiting, now: Now) {
-        let Waiting { id, key, since, octets, facts, .. } = waiting;
-        self.counters.accepted += 1;
-        self.counters.accepted_octets += octets as u64;
-        if let Some(facts) = facts {
-            let took = now.monotonic.saturating_sub(since);
-            info!("accepted id={id} {facts} size={octets} durable_us={}", took.as_micros());
-        }
-        if let Some(connection) = self.connections.get_mut(key) {
-            connection.messages += 1;
-        }
-        self.answer(key, |session, out| session.committed(Ok(id), out));
-    }
-
-    /// A session that was parked goes on.
-    fn unpark(&mut self, key: Key, now: Now) {
-        let Some(connection) = self.connections.get_mut(key) else { return };
-        connection.is_parked = false;
-        connection.progressed(now.ms(), 0);
-        self.mark_dirty(key);
-        self.list(key);
-        if self.stop.is_some() {
-            self.dismiss_if_idle(key);
-        }
-    }
-
-    /// A batch is on disk, or is not.
-    fn committed(&mut self, committed: Committed, now: Now) {
-        let Store::Log(spool) = &mut self.store else { return };
-        self.counters.commits += 1;
-        self.counters.sync_time += committed.sync;
-        match spool.committed(committed) {
-            Ok(durable) => {
-                if self.options.deliver == Deliver::Maildir {
-                    for Durable { id, place, .. } in durable {
-                        self.queue.push(Entry::new(id, Kept::Log(place), false));
-                    }
-                }
-                let watermark = spool.durable();
-                while self.waiting.front().is_some_and(|waiting| waiting.id.counter <= watermark) {
-                    let Some(waiting) = self.waiting.pop_front() else { break };
-                    let key = waiting.key;
-                    self.memory -= waiting.held;
-                    self.accepted(waiting, now);
-                    self.unpark(key, now);
-                }
-            }
-            Err(failed) if failed.fatal => {
-                let sentence = format!(
-                    "the log cannot be written: {}; recovery will judge what the disk holds",
-                    failed.error
-                );
-                error!("{sentence}");
-                self.failure = Some(sentence);
-                self.refuse_waiting(self.waiting.len(), Reply::STORAGE_FAILED, now);
-            }
-            Err(failed) => {
-                warn!("the disk has no room for {} messages: {}", failed.ids.len(), failed.error);
-                self.refuse_waiting(failed.ids.len(), Reply::STORAGE_FULL, now);
-            }
-        }
-    }
-
-    /// The next segment is ready, or is not.
-    fn prepared(&mut self, prepared: Prepared, now: Now) {
-        let Store::Log(spool) = &mut self.store else { return };
-        if let Err(failed) = spool.prepared(prepared, now.ms()) {
-            warn!("no further segment of the log: {}; {} messages refused", failed.error, failed.ids.len());
-            self.refuse_waiting(failed.ids.len(), Reply::STORAGE_FULL, now);
-        }
-    }
-
-    /// Refuses the messages that have waited longest: the log takes them in order, and gives them up in order.
-    fn refuse_waiting(&mut self, count: usize, reply: Reply, now: Now) {
-        let refused: Vec<Waiting> = self.waiting.drain(..count).collect();
-        for waiting in refused {
-            self.counters.refused += 1;
-            self.memory -= waiting.held;
-            let key = waiting.key;
-            self.answer(key, |session, out| session.committed(Err(reply), out));
-            self.unpark(key, now);
-        }
-    }
-
-    /// The courier has come back.
-    fn delivered(&mut self, done: courier::DeliveryDone, now: Now) {
-        for (delivery, failure) in &done.failed {
-            warn!("deferred id={} {failure}", delivery.id);
-        }
-        if let Some(failure) = &done.sync_error {
-            error!("the mailboxes cannot be made durable ({failure}); delivering again");
-        }
-        self.counters.delivery_failures += done.failed.len() as u64 + u64::from(done.sync_error.is_some());
-        for entry in self.queue.done(done, now.ms()) {
-            self.counters.delivered += 1;
-            self.memory = self.memory.saturating_sub(entry.memory());
-            if let (Kept::Log(place), Store::Log(spool)) = (&entry.kept, &mut self.store) {
-                spool.settle(entry.id, *place);
-            }
-        }
-    }
-
-    /// Charges a connection's memory to the budget; sheds its message if the budget is used up.
-    fn charge(&mut self, key: Key) {
-        let Some(connection) = self.connections.get_mut(key) else { return };
-        let mut holds = connection.memory();
-        let others = self.memory - connection.charged as u64;
-        if others + holds as u64 > self.options.memory && connection.session.is_in_data() {
-            connection.session.shed(Reply::MEMORY_FULL);
-            self.counters.refused += 1;
-            holds = connection.memory();
-        }
-        connection.charged = holds;
-        self.memory = others + holds as u64;
-    }
-
-    /// The client will send nothing more, and what it sent is answered: the connection ends.
-    fn end_if_input_is_over(&mut self, key: Key) {
-        let Some(connection) = self.connections.get_mut(key) else { return };
-        if connection.is_input_over && connection.phase == Phase::Open {
-            self.counters.aborted += u64::from(connection.session.is_in_transaction());
-            connection.phase = Phase::Finishing(CloseReason::Client);
-            self.mark_dirty(key);
-        }
-    }
-
-    /// Looks for deadlines that have passed.
-    fn expire(&mut self, now: Now) {
-        if self.timers.next_ms().is_none_or(|next| now.ms() < next) {
-            return;
-        }
-        let mut due = Vec::new();
-        self.timers.expired(now.ms(), &mut due);
-        for key in due {
-            let Some(connection) = self.connections.get_mut(key) else { continue };
-            connection.look_ms = u64::MAX;
-            if let Some(deadline) = connection.deadline(&self.options)
-                && deadline.ms() <= now.ms()
-            {
-                self.pass(key, deadline, now);
-            }
-            self.watch(key);
-        }
-    }
-
-    /// A deadline has passed.
-    fn pass(&mut self, key: Key, deadline: Deadline, now: Now) {
-        let Some(connection) = self.connections.get_mut(key) else { return };
-        match deadline {
-            Deadline::Greet(_) => {
-                self.greet(key, now);
-                self.list(key);
-            }
-            Deadline::Judge(_) => {
-                if !connection.judge_minute(now.ms()) {
-                    self.counters.timeouts += 1;
-                    self.dismiss(key, Reply::DATA_TIMEOUT, CloseReason::DataTimeout);
-                }
-            }
-            Deadline::Dismiss(_, reply, reason) => {
-                self.counters.timeouts += 1;
-                self.dismiss(key, reply, reason);
-            }
-            Deadline::Close(_, reason) => {
-                self.counters.timeouts += u64::from(reason == CloseReason::WriteTimeout);
-                self.close(key, reason);
-            }
-        }
-    }
-
-    /// Has the timers look at a connection in time.
-    fn watch(&mut self, key: Key) {
-        let Some(connection) = self.connections.get_mut(key) else { return };
-        if let Some(deadline) = connection.deadline(&self.options)
-            && deadline.ms() < connection.look_ms
-        {
-            connection.look_ms = self.timers.schedule(key, deadline.ms());
-        }
-    }
-
     fn dismiss(&mut self, key: Key, reply: Reply, reason: CloseReason) {
         let Some(connection) = self.connections.get_mut(key) else { return };
         connection.session.dismiss(reply, &mut connection.outbox);
@@ -755,60 +268,6 @@ impl<S: Stream> Server<S> {
             && !connection.session.is_in_transaction()
         {
             self.dismiss(key, Reply::SHUTTING_DOWN, CloseReason::Shutdown);
-        }
-    }
-
-    fn start_deliveries(&mut self, now: Now, jobs: &mut dyn FnMut(Job)) {
-        let spool = match &self.store {
-            Store::Log(spool) => Some(&**spool),
-            Store::Memory(_) => None,
-        };
-        let is_over = self.stop.is_some_and(|stop| stop.is_over);
-        if self.failure.is_none()
-            && !is_over
-            && let Some(job) = self.queue.job(spool, now.ms(), self.stop.is_some())
-        {
-            jobs(Job::Deliver(job));
-        }
-    }
-
-    fn start_commit(&mut self, now: Now, jobs: &mut dyn FnMut(Job)) {
-        let Store::Log(spool) = &mut self.store else { return };
-        if self.failure.is_some() {
-            return;
-        }
-        if self.stop.is_some() {
-            spool.submit_settles();
-        }
-        if let Some(batch) = spool.submit(now.ms()) {
-            jobs(Job::Commit(batch));
-        }
-        if let Some(prepare) = spool.prepare(now.ms()) {
-            jobs(Job::Prepare(prepare));
-        }
-    }
-
-    /// Writes once to every connection that has something to say.
-    fn flush(&mut self, now: Now) {
-        for key in std::mem::take(&mut self.dirty) {
-            let Some(connection) = self.connections.get_mut(key) else { continue };
-            connection.is_dirty = false;
-            if let Err(reason) = connection.write_pending(now.ms()) {
-                self.close(key, reason);
-                continue;
-            }
-            match connection.phase {
-                Phase::Finishing(reason) if connection.outbox.is_empty() => {
-                    if connection.finish(reason, now.ms()) {
-                        self.close(key, reason);
-                        continue;
-                    }
-                    self.list(key);
-                }
-                _ if connection.can_advance() => self.list(key),
-                _ => {}
-            }
-            self.watch(key);
         }
     }
 
@@ -877,24 +336,3 @@ impl<S: Stream> Server<S> {
         );
     }
 }
-
-/// What the log says of a message: who sent it from where to whom.
-fn facts(message: &Message, client: SocketAddr) -> String {
-    use std::fmt::Write;
-    let mut text = format!("client={client} from=");
-    let sender =
-        message.envelope.reverse_path.as_ref().map(|address| address.to_string()).unwrap_or_default();
-    let recipients = &message.envelope.forward_paths;
-    let first = recipients.first().map(|address| address.to_string()).unwrap_or_default();
-    write!(
-        text,
-        "{} to={} recipients={}",
-        Escaped(sender.as_bytes()),
-        Escaped(first.as_bytes()),
-        recipients.len()
-    )
-    .expect("a String takes what it is given");
-    text
-}
-
-const POSTMASTER: &str = "postmaster";

@@ -8,6 +8,7 @@ mod message;
 mod reply;
 mod session;
 pub mod trace;
+mod transaction;
 
 pub use address::{Address, AddressError, Path, domain_key, is_domain, is_host_name};
 pub use message::{Body, Envelope, Message};

@@ -15,15 +15,12 @@ use std::sync::Arc;
 
 use super::command::{Command, Mail, Refusal};
 use super::reply::{push_accepted, push_chunk_taken};
-use super::trace::ReceivedCount;
+use super::transaction::Transaction;
 use super::{Address, Body, Envelope, Message, Path, Reply};
 use crate::QueueId;
-use crate::limits::{
-    COMMAND_LINE_DISCARD_MAX, COMMAND_LINE_MAX, ENVELOPE_MAX, RECEIVED_FIELDS_MAX, REPLY_MAX,
-    SESSION_ERRORS_MAX,
-};
+use crate::limits::{COMMAND_LINE_DISCARD_MAX, COMMAND_LINE_MAX, REPLY_MAX, SESSION_ERRORS_MAX};
 use crate::wire::Outbox;
-use crate::wire::data::{LineEnds, Scanner};
+use crate::wire::data::Scanner;
 use crate::wire::line::{self, Line};
 
 /// What all sessions of a server have in common.
@@ -157,17 +154,6 @@ enum Refused {
     Line { discarded: usize, reply: Option<Reply> },
     /// So many octets of a chunk, then the reply (RFC 3030 2).
     Chunk { remaining: u64, reply: Reply },
-}
-
-#[derive(Debug, Default)]
-struct Transaction {
-    envelope: Envelope,
-    envelope_size: usize,
-    data: Vec<u8>,
-    /// What the end of the data will be answered with, if not with 250. The rest of the data is read and thrown away.
-    failure: Option<Reply>,
-    received: ReceivedCount,
-    line_ends: LineEnds,
 }
 
 impl Session {
@@ -379,7 +365,7 @@ impl Session {
             (State::Ready, Command::Rcpt(_) | Command::Data) => self.refused(Reply::MAIL_FIRST, out),
 
             (State::Mail(transaction), Command::Rcpt(path)) => {
-                match transaction.refusal(&path, &self.profile) {
+                match transaction.refusal(&path, self.profile.recipients_max) {
                     None => {
                         self.asked = Asked::Recipient;
                         Some(Need::Recipient(path))
@@ -594,50 +580,6 @@ impl Session {
     fn close(&mut self, reason: CloseReason) {
         self.state = State::Closed(reason);
         self.refuse = None;
-    }
-}
-
-impl Transaction {
-    fn fail(&mut self, reply: Reply) {
-        self.failure.get_or_insert(reply);
-        self.data = Vec::new();
-    }
-
-    /// Looks at the data behind `before`: its size, and the Received fields in it.
-    fn judge(&mut self, before: usize, size_max: u64) {
-        if self.failure.is_some() {
-            return;
-        }
-        self.received.read(&self.data[before..]);
-        if self.received.fields() > RECEIVED_FIELDS_MAX {
-            self.fail(Reply::MAIL_LOOP);
-        } else if self.data.len() as u64 > size_max {
-            self.fail(Reply::MESSAGE_TOO_BIG);
-        }
-    }
-
-    /// Why a further recipient is refused, whoever it is.
-    fn refusal(&self, path: &Path, profile: &Profile) -> Option<Reply> {
-        let needs_utf8 = matches!(path, Path::Mailbox(address) if !address.is_ascii());
-        if needs_utf8 && !self.envelope.smtputf8 {
-            Some(Reply::NEEDS_SMTPUTF8)
-        } else if self.envelope.forward_paths.len() >= profile.recipients_max
-            || self.envelope_size >= ENVELOPE_MAX
-        {
-            Some(Reply::TOO_MANY_RECIPIENTS)
-        } else {
-            None
-        }
-    }
-
-    fn refusal_of_data(&self) -> Option<Reply> {
-        if self.envelope.body == Body::BinaryMime {
-            Some(Reply::BINARY_NEEDS_CHUNKS)
-        } else if self.envelope.forward_paths.is_empty() {
-            Some(Reply::NO_RECIPIENTS)
-        } else {
-            None
-        }
     }
 }
 

@@ -1,0 +1,281 @@
+//! Driving sessions: reading, answering, deadlines, writing. The part of the turn that has to do with connections.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+use log::error;
+
+use super::Server;
+use super::connection::{CloseReason, Deadline, Phase, Received, Stream};
+use crate::limits::READ_PER_TURN;
+use crate::net::slots::Key;
+use crate::net::timers::Now;
+use crate::smtp::{self, Need, Reply, Session};
+use crate::wire::Outbox;
+
+/// What a session waits for, as far as its connection is concerned.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Wants {
+    Input,
+    Nothing,
+}
+
+impl<S: Stream> Server<S> {
+    /// Drives each ready connection once, by a fair share.
+    pub(super) fn drive_ready(&mut self, now: Now) {
+        for _ in 0..self.ready.len() {
+            let Some(key) = self.ready.pop_front() else { break };
+            let Some(connection) = self.connections.get_mut(key) else { continue };
+            connection.is_listed = false;
+            match connection.phase {
+                Phase::Greeting(until_ms) => self.await_greeting(key, until_ms, now),
+                Phase::Open => {}
+                Phase::Lingering { reason, .. } => {
+                    if connection.linger(&mut self.buffer) {
+                        self.close(key, reason);
+                    }
+                    continue;
+                }
+                Phase::Finishing(_) => continue,
+            }
+            self.drive(key, now);
+            self.watch(key);
+            if self.connections.get(key).is_some_and(|connection| connection.can_advance()) {
+                self.list(key);
+            }
+        }
+    }
+
+    /// Looks for input before the banner, and says the banner when its time has come.
+    fn await_greeting(&mut self, key: Key, until_ms: u64, now: Now) {
+        let Some(connection) = self.connections.get_mut(key) else { return };
+        if connection.may_be_readable {
+            match connection.receive(&mut self.buffer) {
+                Received::Octets(octets) => {
+                    self.counters.early_talkers += 1;
+                    if !self.options.greeting_delay.is_zero() {
+                        connection.session.dismiss(Reply::EARLY_TALKER, &mut connection.outbox);
+                        connection.phase =
+                            Phase::Finishing(CloseReason::Session(smtp::CloseReason::Dismissed));
+                        return self.mark_dirty(key);
+                    }
+                    connection.carry = self.buffer[..octets].to_vec();
+                    connection.has_fresh_carry = true;
+                }
+                Received::Nothing => {}
+                Received::End => return self.close(key, CloseReason::Client),
+                Received::Broken => return self.close(key, CloseReason::Reset),
+            }
+        }
+        if until_ms <= now.ms() {
+            self.greet(key, now);
+        }
+    }
+
+    fn greet(&mut self, key: Key, now: Now) {
+        let Some(connection) = self.connections.get_mut(key) else { return };
+        connection.phase = Phase::Open;
+        connection.session.greet(&mut connection.outbox);
+        connection.progressed(now.ms(), 0);
+        self.mark_dirty(key);
+    }
+
+    /// Reads and advances one session until it needs something that is not here, or has had its share.
+    fn drive(&mut self, key: Key, now: Now) {
+        let mut share = READ_PER_TURN;
+        // The buffer is lent to this loop, so that the session can be answered by the rest of the server.
+        let mut buffer = std::mem::take(&mut self.buffer);
+        while let Some(connection) = self.connections.get_mut(key) {
+            if connection.phase != Phase::Open || !connection.can_advance() || share == 0 {
+                break;
+            }
+            let mut filled = connection.carry.len();
+            buffer[..filled].copy_from_slice(&connection.carry);
+            connection.carry = Vec::new();
+            connection.has_fresh_carry = false;
+            if connection.may_be_readable && filled < buffer.len() {
+                match connection.receive(&mut buffer[filled..]) {
+                    Received::Octets(octets) => {
+                        filled += octets;
+                        share = share.saturating_sub(octets);
+                    }
+                    Received::Nothing => {}
+                    Received::End => connection.is_input_over = true,
+                    Received::Broken => {
+                        self.close(key, CloseReason::Reset);
+                        break;
+                    }
+                }
+            }
+            match catch_unwind(AssertUnwindSafe(|| self.advance(key, &buffer[..filled], now))) {
+                Ok(Wants::Input) => self.end_if_input_is_over(key),
+                Ok(Wants::Nothing) => {}
+                Err(_) => {
+                    error!("a session panicked and was closed; please report this");
+                    self.close(key, CloseReason::Panic);
+                    break;
+                }
+            }
+        }
+        self.buffer = buffer;
+    }
+
+    /// Offers `input` to a session and does what it needs, until it needs something that is not here.
+    fn advance(&mut self, key: Key, input: &[u8], now: Now) -> Wants {
+        let mut consumed = 0;
+        let mut answered = false;
+        let mut wants = Wants::Nothing;
+        loop {
+            let Some(connection) = self.connections.get_mut(key) else { return Wants::Nothing };
+            let waits_before = connection.outbox.pending().len();
+            let progress = connection.session.advance(&input[consumed..], &mut connection.outbox);
+            consumed += progress.consumed;
+            answered |= connection.outbox.pending().len() > waits_before;
+            match progress.need {
+                Need::Input => {
+                    wants = Wants::Input;
+                    break;
+                }
+                Need::Room => break,
+                Need::Sender(envelope) => {
+                    let answer = if self.has_room() { Ok(envelope) } else { Err(Reply::STORAGE_FULL) };
+                    self.answer(key, |session, out| session.answer_sender(answer, out));
+                }
+                Need::Recipient(path) => {
+                    let answer = self.recipient(path);
+                    self.answer(key, |session, out| session.answer_recipient(answer, out));
+                }
+                Need::Commit(message) => {
+                    if !self.take(key, message, now) {
+                        break;
+                    }
+                }
+                Need::Close(reason) => {
+                    connection.phase = Phase::Finishing(CloseReason::Session(reason));
+                    break;
+                }
+            }
+            answered = true;
+        }
+        let Some(connection) = self.connections.get_mut(key) else { return Wants::Nothing };
+        if consumed < input.len() {
+            connection.carry = input[consumed..].to_vec();
+            connection.has_fresh_carry = wants == Wants::Nothing;
+        }
+        if answered || connection.session.is_in_data() && consumed > 0 {
+            connection.progressed(now.ms(), consumed);
+        }
+        if answered {
+            self.mark_dirty(key);
+        }
+        self.charge(key);
+        wants
+    }
+
+    pub(super) fn answer(&mut self, key: Key, say: impl FnOnce(&mut Session, &mut Outbox)) {
+        if let Some(connection) = self.connections.get_mut(key) {
+            say(&mut connection.session, &mut connection.outbox);
+        }
+    }
+
+    /// Charges a connection's memory to the budget; sheds its message if the budget is used up.
+    pub(super) fn charge(&mut self, key: Key) {
+        let Some(connection) = self.connections.get_mut(key) else { return };
+        let mut holds = connection.memory();
+        let others = self.memory - connection.charged as u64;
+        if others + holds as u64 > self.options.memory && connection.session.is_in_data() {
+            connection.session.shed(Reply::MEMORY_FULL);
+            self.counters.refused += 1;
+            holds = connection.memory();
+        }
+        connection.charged = holds;
+        self.memory = others + holds as u64;
+    }
+
+    /// The client will send nothing more, and what it sent is answered: the connection ends.
+    fn end_if_input_is_over(&mut self, key: Key) {
+        let Some(connection) = self.connections.get_mut(key) else { return };
+        if connection.is_input_over && connection.phase == Phase::Open {
+            self.counters.aborted += u64::from(connection.session.is_in_transaction());
+            connection.phase = Phase::Finishing(CloseReason::Client);
+            self.mark_dirty(key);
+        }
+    }
+
+    /// Looks for deadlines that have passed.
+    pub(super) fn expire(&mut self, now: Now) {
+        if self.timers.next_ms().is_none_or(|next| now.ms() < next) {
+            return;
+        }
+        let mut due = Vec::new();
+        self.timers.expired(now.ms(), &mut due);
+        for key in due {
+            let Some(connection) = self.connections.get_mut(key) else { continue };
+            connection.look_ms = u64::MAX;
+            if let Some(deadline) = connection.deadline(&self.options)
+                && deadline.ms() <= now.ms()
+            {
+                self.pass(key, deadline, now);
+            }
+            self.watch(key);
+        }
+    }
+
+    /// A deadline has passed.
+    fn pass(&mut self, key: Key, deadline: Deadline, now: Now) {
+        let Some(connection) = self.connections.get_mut(key) else { return };
+        match deadline {
+            Deadline::Greet(_) => {
+                self.greet(key, now);
+                self.list(key);
+            }
+            Deadline::Judge(_) => {
+                if !connection.judge_minute(now.ms()) {
+                    self.counters.timeouts += 1;
+                    self.dismiss(key, Reply::DATA_TIMEOUT, CloseReason::DataTimeout);
+                }
+            }
+            Deadline::Dismiss(_, reply, reason) => {
+                self.counters.timeouts += 1;
+                self.dismiss(key, reply, reason);
+            }
+            Deadline::Close(_, reason) => {
+                self.counters.timeouts += u64::from(reason == CloseReason::WriteTimeout);
+                self.close(key, reason);
+            }
+        }
+    }
+
+    /// Has the timers look at a connection in time.
+    pub(super) fn watch(&mut self, key: Key) {
+        let Some(connection) = self.connections.get_mut(key) else { return };
+        if let Some(deadline) = connection.deadline(&self.options)
+            && deadline.ms() < connection.look_ms
+        {
+            connection.look_ms = self.timers.schedule(key, deadline.ms());
+        }
+    }
+
+    /// Writes once to every connection that has something to say.
+    pub(super) fn flush(&mut self, now: Now) {
+        for key in std::mem::take(&mut self.dirty) {
+            let Some(connection) = self.connections.get_mut(key) else { continue };
+            connection.is_dirty = false;
+            if let Err(reason) = connection.write_pending(now.ms()) {
+                self.close(key, reason);
+                continue;
+            }
+            match connection.phase {
+                Phase::Finishing(reason) if connection.outbox.is_empty() => {
+                    if connection.finish(reason, now.ms()) {
+                        self.close(key, reason);
+                        continue;
+                    }
+                    self.list(key);
+                }
+                _ if connection.can_advance() => self.list(key),
+                _ => {}
+            }
+            self.watch(key);
+        }
+    }
+}

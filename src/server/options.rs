@@ -1,0 +1,55 @@
+//! What the operator chose.
+
+use std::time::Duration;
+
+/// What the operator chose, checked and complete.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Options {
+    /// The name we give in the banner, in EHLO and in Received fields.
+    pub hostname: String,
+    /// The domains whose mail we take, as [`Address::domain_key`](crate::smtp::Address::domain_key) spells them, the
+    /// first of them `<postmaster>`'s; if empty, every domain is local.
+    pub local_domains: Vec<String>,
+    /// What becomes of accepted mail.
+    pub deliver: Deliver,
+    /// What a 250 means.
+    pub durability: Durability,
+    /// Octets of the largest message.
+    pub message_size_max: u64,
+    /// Recipients of one message.
+    pub recipients_max: usize,
+    /// Connections at the same time.
+    pub connections_max: usize,
+    /// Octets of mail data in memory, all connections together.
+    pub memory: u64,
+    /// Octets of the spool on disk.
+    pub spool_size: u64,
+    /// How long a client may take for one whole command (RFC 5321 4.5.3.2.7: 5 minutes).
+    pub command_timeout: Duration,
+    /// How long mail data may pause (RFC 5321 4.5.3.2.5: 3 minutes).
+    pub data_timeout: Duration,
+    /// How long a connection may last.
+    pub session_timeout: Duration,
+    /// How long a stopping server waits for transactions and deliveries under way.
+    pub shutdown_grace: Duration,
+    /// How long the banner is held back to see who talks first; zero for not at all.
+    pub greeting_delay: Duration,
+}
+
+/// What becomes of accepted mail.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Deliver {
+    /// Into its recipients' Maildirs.
+    Maildir,
+    /// Nothing: it is thrown away, for measurements.
+    Discard,
+}
+
+/// What a 250 means.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Durability {
+    /// The message is on disk: it survives kill -9 and power loss.
+    Disk,
+    /// The message is in memory: for comparisons only.
+    None,
+}
