@@ -546,8 +546,8 @@ const MAILBOXES: u64 = 24;
 const SESSION_MESSAGES_MAX: u64 = 8;
 const MESSAGES_MAX: u64 = 1000;
 /// The kill comes behind so many answers of a round and so many microseconds, or when the time for load is over.
-const ANSWERS_MAX: u64 = 150;
+const ANSWERS_MAX: u64 = 100;
 const DELAY_US: u64 = 30_000;
-const LOAD_TIME: Duration = Duration::from_secs(5);
+const LOAD_TIME: Duration = Duration::from_secs(1);
 /// A server that starts is killed within so many microseconds.
 const STARTING_US: u64 = 30_000;
