@@ -11,6 +11,8 @@ use std::path::Path;
 
 use rustix::fs::{AtFlags, FallocateFlags, FlockOperation, Mode, OFlags};
 
+use crate::limits::IOV_MAX;
+
 /// A directory tree, and what may be done to it. Paths are relative to its root; no path may leave it.
 pub trait Disk: Send + Sync {
     /// Opens or creates a file. A symbolic link as the last component is an error, never followed.
@@ -93,9 +95,6 @@ pub fn read_full_at(file: &dyn File, buffer: &mut [u8], offset: u64) -> io::Resu
     }
     Ok(filled)
 }
-
-/// The slices one vectored write takes (Linux: UIO_MAXIOV).
-pub const IOV_MAX: usize = 1024;
 
 /// The real file system, below one directory.
 pub struct RealDisk {
