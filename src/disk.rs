@@ -103,15 +103,23 @@ pub struct RealDisk {
 }
 
 impl RealDisk {
-    /// Opens the directory `root`, making it and its parents if need be, and its sub-directories `below`.
+    /// Opens the directory `root`, making it and its parents if need be, and its sub-directories `below`. What has the
+    /// name of one of these and is no directory is an error now, rather than of each file that should lie in it.
     pub fn open(root: &Path, below: &[&str]) -> io::Result<RealDisk> {
         use std::os::unix::fs::DirBuilderExt;
         fs::DirBuilder::new().recursive(true).mode(0o700).create(root)?;
         let disk = RealDisk { root: StdFile::open(root)? };
         for name in below {
             match disk.create_dir(Path::new(name)) {
-                Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(error),
-                _ => {}
+                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
+                    rustix::fs::openat(
+                        &disk.root,
+                        *name,
+                        OFlags::DIRECTORY | OFlags::CLOEXEC,
+                        Mode::empty(),
+                    )?;
+                }
+                made => made?,
             }
         }
         disk.root.sync_all()?;
