@@ -99,7 +99,11 @@ impl Run {
         if while_starting {
             return self.kill_while_it_starts(Duration::from_micros(random.below(STARTING_US)));
         }
-        let answers = random.below(ANSWERS_MAX);
+        // Most rounds are short. A long one is long enough for mail to be settled and segments to be used again.
+        let (answers, load_time) = match random.below(6) {
+            0 => (u64::MAX, Duration::from_millis(1500 + random.below(2000))),
+            _ => (random.below(ANSWERS_MAX), LOAD_TIME),
+        };
         let delay = Duration::from_micros(random.below(DELAY_US));
         let is_stopping = random.below(8) == 0;
         let server = Server::start(&self.data, ARGUMENTS);
@@ -116,7 +120,7 @@ impl Run {
                 })
                 .collect();
             drop(answered);
-            let until = Instant::now() + LOAD_TIME;
+            let until = Instant::now() + load_time;
             for _ in 0..answers {
                 let left = until.saturating_duration_since(Instant::now());
                 if answers_heard.recv_timeout(left).is_err() {

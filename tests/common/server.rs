@@ -177,7 +177,7 @@ impl Talk {
         assert!(
             reply.starts_with(code),
             "{code} wanted to {:?}: {reply:?}",
-            String::from_utf8_lossy(text.as_ref())
+            String::from_utf8_lossy(&text.as_ref()[..text.as_ref().len().min(200)])
         );
         reply
     }
