@@ -465,6 +465,7 @@ impl Session {
             return Step::needs_input(0);
         }
         let before = transaction.data.len();
+        transaction.make_room(input.len(), self.profile.message_size_max);
         let scan = scanner
             .scan(input, if transaction.failure.is_none() { Some(&mut transaction.data) } else { None });
         if scanner.has_bare_line_end() {
@@ -485,6 +486,7 @@ impl Session {
         let taken = usize::try_from(*remaining).map_or(input.len(), |remaining| remaining.min(input.len()));
         *remaining -= taken as u64;
         let before = transaction.data.len();
+        transaction.make_room(taken, self.profile.message_size_max);
         if transaction.failure.is_none() {
             transaction.data.extend_from_slice(&input[..taken]);
         }
@@ -601,6 +603,17 @@ impl Transaction {
     fn fail(&mut self, reply: Reply) {
         self.failure.get_or_insert(reply);
         self.data = Vec::new();
+    }
+
+    /// Makes room for `octets` more where doubling, which a vector does by itself, would go beyond the largest message:
+    /// no message takes more memory than that.
+    fn make_room(&mut self, octets: usize, size_max: u64) {
+        let size_max = usize::try_from(size_max).unwrap_or(usize::MAX);
+        let (len, capacity) = (self.data.len(), self.data.capacity());
+        let is_short = capacity - len < octets && capacity < size_max;
+        if self.failure.is_none() && is_short && capacity.saturating_mul(2) > size_max {
+            self.data.reserve_exact(size_max - len);
+        }
     }
 
     /// Looks at the data behind `before`: its size, and the Received fields in it.
