@@ -37,7 +37,7 @@ fn whatever_kills_it_each_message_that_got_its_250_is_delivered_exactly_once() {
     }
     let killed_for = started.elapsed();
     let server = Server::start(&data, ARGUMENTS);
-    let log = PathBuf::from(data.with_extension("log"));
+    let log = data.with_extension("log");
     assert_eq!(server.stop().code(), Some(0), "SEED={seed}");
     let log = fs::read_to_string(log).unwrap();
 
@@ -379,7 +379,7 @@ impl<'a> Talk<'a> {
             }
             self.say(b"DATA\r\n", "354")?;
             let data = mail.stuffed();
-            if mail.number % 2 == 0 {
+            if mail.number.is_multiple_of(2) {
                 return self.stream.write_all(&data[..data.len() - 3]);
             }
             if !mail.is_spoiled {

@@ -119,7 +119,7 @@ fn fifty_mebibytes_arrive_unchanged() {
     let line: Vec<u8> = (0..76u8).map(|n| b'A' + n % 58).chain(*b"\r\n").collect();
     while content.len() + line.len() + 64 < 50 << 20 {
         content.extend_from_slice(&line);
-        if content.len() % 7 == 0 {
+        if content.len().is_multiple_of(7) {
             content.extend_from_slice(b"..\r\n.\xff\x00\r\n");
         }
     }
