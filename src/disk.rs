@@ -11,6 +11,8 @@ use std::path::Path;
 
 use rustix::fs::{AtFlags, FallocateFlags, FlockOperation, Mode, OFlags};
 
+use crate::limits::IOV_MAX;
+
 /// A directory tree, and what may be done to it. Paths are relative to its root; no path may leave it.
 pub trait Disk: Send + Sync {
     /// Opens or creates a file. A symbolic link as the last component is an error, never followed.
@@ -94,9 +96,6 @@ pub fn read_full_at(file: &dyn File, buffer: &mut [u8], offset: u64) -> io::Resu
     Ok(filled)
 }
 
-/// The slices one vectored write takes (Linux: UIO_MAXIOV).
-pub const IOV_MAX: usize = 1024;
-
 /// The real file system, below one directory.
 pub struct RealDisk {
     /// Opened before any write, so that `syncfs` reports every write-back error since.
@@ -104,15 +103,23 @@ pub struct RealDisk {
 }
 
 impl RealDisk {
-    /// Opens the directory `root`, making it and its parents if need be, and its sub-directories `below`.
+    /// Opens the directory `root`, making it and its parents if need be, and its sub-directories `below`. What has the
+    /// name of one of these and is no directory is an error now, rather than of each file that should lie in it.
     pub fn open(root: &Path, below: &[&str]) -> io::Result<RealDisk> {
         use std::os::unix::fs::DirBuilderExt;
         fs::DirBuilder::new().recursive(true).mode(0o700).create(root)?;
         let disk = RealDisk { root: StdFile::open(root)? };
         for name in below {
             match disk.create_dir(Path::new(name)) {
-                Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(error),
-                _ => {}
+                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
+                    rustix::fs::openat(
+                        &disk.root,
+                        *name,
+                        OFlags::DIRECTORY | OFlags::CLOEXEC,
+                        Mode::empty(),
+                    )?;
+                }
+                made => made?,
             }
         }
         disk.root.sync_all()?;

@@ -83,8 +83,10 @@ pub const SEGMENT_SIZE: u64 = 64 * 1024 * 1024;
 /// A batch begins on a multiple of this, so that a committed sector is never written again.
 pub const BATCH_ALIGN: u64 = 4096;
 
+/// The slices that one vectored write takes (Linux: UIO_MAXIOV).
+pub const IOV_MAX: usize = 1024;
 /// Slices of a batch: what one vectored write takes. A message needs two.
-pub const BATCH_SLICES_MAX: usize = crate::disk::IOV_MAX;
+pub const BATCH_SLICES_MAX: usize = IOV_MAX;
 
 /// Segments kept for recycling beyond the one that is next, as files: more would hold disk space for nothing.
 pub const SEGMENTS_FREE_MAX: usize = 2;

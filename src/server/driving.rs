@@ -177,12 +177,13 @@ impl<S: Stream> Server<S> {
         }
     }
 
-    /// Charges a connection's memory to the budget; sheds its message if the budget is used up.
+    /// Charges a connection's memory to the budget; sheds its message if the budget is used up. A message that is alone
+    /// is never shed, for the budget holds the largest by configuration; only its envelope comes on top.
     pub(super) fn charge(&mut self, key: Key) {
         let Some(connection) = self.connections.get_mut(key) else { return };
         let mut holds = connection.memory();
         let others = self.memory - connection.charged as u64;
-        if others + holds as u64 > self.options.memory && connection.session.is_in_data() {
+        if others > 0 && others + holds as u64 > self.options.memory && connection.session.is_in_data() {
             connection.session.shed(Reply::MEMORY_FULL);
             self.counters.refused += 1;
             holds = connection.memory();

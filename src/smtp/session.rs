@@ -451,6 +451,7 @@ impl Session {
             return Step::needs_input(0);
         }
         let before = transaction.data.len();
+        transaction.make_room(input.len(), self.profile.message_size_max);
         let scan = scanner
             .scan(input, if transaction.failure.is_none() { Some(&mut transaction.data) } else { None });
         if scanner.has_bare_line_end() {
@@ -471,6 +472,7 @@ impl Session {
         let taken = usize::try_from(*remaining).map_or(input.len(), |remaining| remaining.min(input.len()));
         *remaining -= taken as u64;
         let before = transaction.data.len();
+        transaction.make_room(taken, self.profile.message_size_max);
         if transaction.failure.is_none() {
             transaction.data.extend_from_slice(&input[..taken]);
         }

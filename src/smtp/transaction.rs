@@ -23,6 +23,17 @@ impl Transaction {
         self.data = Vec::new();
     }
 
+    /// Makes room for `octets` more where doubling, which a vector does by itself, would go beyond the largest message:
+    /// no message takes more memory than that.
+    pub fn make_room(&mut self, octets: usize, size_max: u64) {
+        let size_max = usize::try_from(size_max).unwrap_or(usize::MAX);
+        let (len, capacity) = (self.data.len(), self.data.capacity());
+        let is_short = capacity - len < octets && capacity < size_max;
+        if self.failure.is_none() && is_short && capacity.saturating_mul(2) > size_max {
+            self.data.reserve_exact(size_max - len);
+        }
+    }
+
     /// Looks at the data behind `before`: its size, and the Received fields in it.
     pub fn judge(&mut self, before: usize, size_max: u64) {
         if self.failure.is_some() {

@@ -29,17 +29,12 @@ impl Server {
 
     /// The same, with listeners among the arguments.
     pub fn start_listening(data: &Path, arguments: &[&str]) -> Server {
-        let log = data.with_extension("log");
-        let stderr = fs::File::options().create(true).append(true).open(&log).unwrap();
-        let mut child = Command::new(env!("CARGO_BIN_EXE_fastsmtp"))
-            .args(["--hostname", "mx.example.com", "--data"])
-            .arg(data)
-            .args(arguments)
-            .stdin(Stdio::null())
-            .stdout(Stdio::piped())
-            .stderr(stderr)
-            .spawn()
-            .unwrap();
+        Server::watch(spawn(data, arguments), data)
+    }
+
+    /// Waits until a program that was started over `data` is ready.
+    pub fn watch(mut child: Child, data: &Path) -> Server {
+        let log = log_of(data);
         let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
         let mut addresses = Vec::new();
         loop {
@@ -111,6 +106,32 @@ impl Server {
     }
 }
 
+/// Starts the program over `data` and waits for nothing.
+pub fn spawn(data: &Path, arguments: &[&str]) -> Child {
+    spawn_by(Command::new(PROGRAM), data, arguments)
+}
+
+/// The same, by a command that becomes the program with the arguments that it is given.
+pub fn spawn_by(mut command: Command, data: &Path, arguments: &[&str]) -> Child {
+    let log = fs::File::options().create(true).append(true).open(log_of(data)).unwrap();
+    command
+        .args(["--hostname", "mx.example.com", "--data"])
+        .arg(data)
+        .args(arguments)
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(log)
+        .spawn()
+        .unwrap()
+}
+
+/// The program under test.
+pub const PROGRAM: &str = env!("CARGO_BIN_EXE_fastsmtp");
+
+fn log_of(data: &Path) -> PathBuf {
+    data.with_extension("log")
+}
+
 impl Drop for Server {
     fn drop(&mut self) {
         let _ = self.child.kill();
@@ -156,7 +177,7 @@ impl Talk {
         assert!(
             reply.starts_with(code),
             "{code} wanted to {:?}: {reply:?}",
-            String::from_utf8_lossy(text.as_ref())
+            String::from_utf8_lossy(&text.as_ref()[..text.as_ref().len().min(200)])
         );
         reply
     }
