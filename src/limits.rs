@@ -72,7 +72,7 @@ pub const MESSAGE_SIZE_DEFAULT: u64 = 50 * 1024 * 1024;
 /// The size of the spool by default.
 pub const SPOOL_SIZE_DEFAULT: u64 = 4 * 1024 * 1024 * 1024;
 
-/// Messages that wait for delivery. An entry costs 40 octets, so the queue stays below 40 MiB; 200 seconds of
+/// Messages that wait for delivery. An entry costs 56 octets, so the queue stays below 64 MiB; 200 seconds of
 /// acceptance at 5,000 a second more than is delivered.
 pub const QUEUE_MAX: usize = 1_000_000;
 

@@ -166,3 +166,5 @@ impl Queue {
 fn backoff_ms(attempts: u32) -> u64 {
     (1000 << attempts.saturating_sub(1).min(6)).min(60_000)
 }
+
+const _: () = assert!(size_of::<Entry>() <= 56, "limits::QUEUE_MAX counts on it");
