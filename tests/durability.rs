@@ -100,8 +100,8 @@ impl Run {
             return self.kill_while_it_starts(Duration::from_micros(random.below(STARTING_US)));
         }
         // Most rounds are short. A long one is long enough for mail to be settled and segments to be used again.
-        let (answers, load_time) = match random.below(6) {
-            0 => (u64::MAX, Duration::from_millis(1500 + random.below(2000))),
+        let (answers, load_time) = match random.below(8) {
+            0 => (u64::MAX, Duration::from_millis(1200 + random.below(1300))),
             _ => (random.below(ANSWERS_MAX), LOAD_TIME),
         };
         let delay = Duration::from_micros(random.below(DELAY_US));
