@@ -414,7 +414,8 @@ impl<'a> Talk<'a> {
         Ok(Outcome::Acknowledged(id.trim_end().to_owned()))
     }
 
-    /// The next reply, whole. A server that stops says 421 in place of any reply: then the session is over.
+    /// The next reply, whole. A server that stops says 421 in place of any reply, one whose spool is full 452: then the
+    /// session is over.
     fn reply(&mut self) -> io::Result<String> {
         let mut reply = String::new();
         loop {
@@ -427,7 +428,11 @@ impl<'a> Talk<'a> {
                 break;
             }
         }
-        if reply.starts_with("421 4.3.2 ") { Err(io::ErrorKind::ConnectionAborted.into()) } else { Ok(reply) }
+        if reply.starts_with("421 4.3.2 ") || reply.starts_with("452 4.3.1 ") {
+            Err(io::ErrorKind::ConnectionAborted.into())
+        } else {
+            Ok(reply)
+        }
     }
 }
 
