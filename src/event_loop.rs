@@ -219,6 +219,8 @@ struct EventLoop {
     poll: Poll,
     server: Server<TcpStream>,
     listeners: Vec<Listener>,
+    /// The listener that was accepted from last.
+    accepted_at: usize,
     signals: Signals,
     workers: Workers,
     completions: Arc<Completions>,
@@ -252,6 +254,7 @@ impl EventLoop {
             poll,
             server,
             listeners,
+            accepted_at: 0,
             signals,
             completions,
             spare: File::open(SPARE).ok(),
@@ -332,7 +335,7 @@ impl EventLoop {
         }
         self.paused_until = None;
         for _ in 0..ACCEPTS_PER_TURN {
-            let Some(index) = self.listeners.iter().position(|listener| listener.is_pending) else { return };
+            let Some(index) = self.next_listener() else { return };
             match self.listeners[index].socket.accept() {
                 Ok((stream, client)) => {
                     if let Some(key) = self.server.accept(stream, client, now) {
@@ -347,6 +350,15 @@ impl EventLoop {
                 Err(error) => return self.out_of_descriptors(index, &error, now),
             }
         }
+    }
+
+    /// The next listener that may hold a connection, in turns, so that a flood at one does not shut the others out.
+    fn next_listener(&mut self) -> Option<usize> {
+        let count = self.listeners.len();
+        let mut in_turns = (0..count).map(|step| (self.accepted_at + 1 + step) % count);
+        let index = in_turns.find(|index| self.listeners[*index].is_pending)?;
+        self.accepted_at = index;
+        Some(index)
     }
 
     /// Has the kernel report on a new connection, for as long as it lives.

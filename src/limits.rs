@@ -31,8 +31,8 @@ pub const RECEIVED_FIELDS_MAX: u32 = 100;
 /// Negative replies to a client's mistakes in one session, before 421 ends it.
 pub const SESSION_ERRORS_MAX: u32 = 20;
 
-/// Replies that wait to be written, in octets. While more wait, nothing further is read (a slow reader costs this
-/// much); one reply, EHLO's included, always fits the difference to the allocation.
+/// Replies that wait to be written, in octets. While there is no room for one more, nothing further is read: a slow
+/// reader costs this much.
 pub const OUTBOX_MAX: usize = 16 * 1024;
 
 /// The longest single reply, all its lines: EHLO with every extension stays far below.
@@ -41,6 +41,10 @@ pub const REPLY_MAX: usize = 1024;
 /// The receive buffer that the loop's sessions share, in octets: the most one connection is read in one system call.
 /// Large enough that a megabyte takes a dozen calls, small enough for the processor's second-level cache.
 pub const RECEIVE_BUFFER: usize = 128 * 1024;
+
+/// Octets that are received at once while commands are awaited: a client that pipelines and never reads costs this much
+/// carry beside its full outbox, 32 KiB in all.
+pub const COMMANDS_RECEIVED_MAX: usize = 16 * 1024;
 
 /// Octets that one connection may be read in one turn before the others have theirs.
 pub const READ_PER_TURN: usize = 2 * RECEIVE_BUFFER;
@@ -138,6 +142,9 @@ pub const CONFIG_FILE_MAX: u64 = 1 << 20;
 
 // What must hold between them.
 const _: () = assert!(COMMAND_LINE_MAX < RECEIVE_BUFFER, "a whole command line fits the receive buffer");
+const _: () =
+    assert!(COMMAND_LINE_MAX < COMMANDS_RECEIVED_MAX, "a whole command line fits what is received at once");
+const _: () = assert!(COMMANDS_RECEIVED_MAX <= RECEIVE_BUFFER);
 const _: () = assert!(COMMAND_LINE_DISCARD_MAX >= COMMAND_LINE_MAX);
 const _: () = assert!(REPLY_MAX * 4 <= OUTBOX_MAX, "a full outbox is rare");
 const _: () = assert!(SEGMENT_SIZE.is_multiple_of(BATCH_ALIGN));

@@ -12,6 +12,7 @@ use super::job::Job;
 use super::queue::{Entry, Kept};
 use super::{Deliver, Server};
 use crate::QueueId;
+use crate::calendar::Date;
 use crate::limits::ENVELOPE_MAX;
 use crate::log_value::Escaped;
 use crate::net::slots::Key;
@@ -82,15 +83,18 @@ impl<S: Stream> Server<S> {
             Store::Memory(last) => QueueId { counter: last.counter + 1, ..*last },
         };
         let arrived = now.unix.as_secs();
-        message.trace = Trace {
-            hello: connection.session.hello(),
-            client: connection.client.ip().to_canonical(),
-            hostname: &self.options.hostname,
-            protocol: connection.session.protocol(&message.envelope),
-            id,
-            arrived,
+        let is_kept = matches!(self.store, Store::Log(_)) || self.options.deliver == Deliver::Maildir;
+        if is_kept {
+            message.trace = Trace {
+                hello: connection.session.hello(),
+                client: connection.client.ip().to_canonical(),
+                hostname: &self.options.hostname,
+                protocol: connection.session.protocol(&message.envelope),
+                id,
+                date: self.date.at(arrived),
+            }
+            .fields(&message.envelope);
         }
-        .fields(&message.envelope);
         let octets = message.data.len();
         let held = message.data.capacity() as u64;
         let facts = log_enabled!(Level::Info).then(|| facts(&message, connection.client).into());
@@ -112,7 +116,7 @@ impl<S: Stream> Server<S> {
             },
             Store::Memory(last) => {
                 *last = id;
-                if self.options.deliver == Deliver::Maildir {
+                if is_kept {
                     self.memory += held;
                     self.queue.push(Entry::new(id, Kept::Memory(Box::new((message, arrived)), held), false));
                 }
@@ -253,6 +257,22 @@ impl<S: Stream> Server<S> {
         if let Some(prepare) = spool.prepare(now.ms()) {
             jobs(Job::Prepare(prepare));
         }
+    }
+}
+
+/// The date of the present second as Received fields have it, written once a second.
+#[derive(Debug, Default)]
+pub(super) struct DateText {
+    second: u64,
+    text: String,
+}
+
+impl DateText {
+    fn at(&mut self, second: u64) -> &str {
+        if self.second != second || self.text.is_empty() {
+            *self = DateText { second, text: Date::of(second).rfc5322().to_string() };
+        }
+        &self.text
     }
 }
 

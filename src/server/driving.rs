@@ -6,7 +6,7 @@ use log::error;
 
 use super::Server;
 use super::connection::{CloseReason, Deadline, Phase, Received, Stream};
-use crate::limits::READ_PER_TURN;
+use crate::limits::{COMMANDS_RECEIVED_MAX, READ_PER_TURN};
 use crate::net::slots::Key;
 use crate::net::timers::Now;
 use crate::smtp::{self, Need, Reply, Session};
@@ -38,6 +38,9 @@ impl<S: Stream> Server<S> {
                 Phase::Finishing(_) => continue,
             }
             self.drive(key, now);
+            if self.stop.is_some() {
+                self.dismiss_if_idle(key);
+            }
             self.watch(key);
             if self.connections.get(key).is_some_and(|connection| connection.can_advance()) {
                 self.list(key);
@@ -49,7 +52,7 @@ impl<S: Stream> Server<S> {
     fn await_greeting(&mut self, key: Key, until_ms: u64, now: Now) {
         let Some(connection) = self.connections.get_mut(key) else { return };
         if connection.may_be_readable {
-            match connection.receive(&mut self.buffer) {
+            match connection.receive(&mut self.buffer[..COMMANDS_RECEIVED_MAX]) {
                 Received::Octets(octets) => {
                     self.counters.early_talkers += 1;
                     if !self.options.greeting_delay.is_zero() {
@@ -92,8 +95,10 @@ impl<S: Stream> Server<S> {
             buffer[..filled].copy_from_slice(&connection.carry);
             connection.carry = Vec::new();
             connection.has_fresh_carry = false;
-            if connection.may_be_readable && filled < buffer.len() {
-                match connection.receive(&mut buffer[filled..]) {
+            // Commands are read by less, for what a client pipelines beyond the outbox's bound stays as carry.
+            let end = if connection.session.is_in_data() { buffer.len() } else { COMMANDS_RECEIVED_MAX };
+            if connection.may_be_readable && filled < end {
+                match connection.receive(&mut buffer[filled..end]) {
                     Received::Octets(octets) => {
                         filled += octets;
                         share = share.saturating_sub(octets);

@@ -27,7 +27,7 @@ use crate::net::slots::{Key, Slots};
 use crate::net::timers::{Now, Timers};
 use crate::smtp::{Profile, Reply, Session};
 use crate::spool::{Pending, Spool};
-use acceptance::{Store, Waiting};
+use acceptance::{DateText, Store, Waiting};
 use connection::{CloseReason, Connection, Phase, Stream};
 use job::{Completion, Job};
 use metrics::Counters;
@@ -51,6 +51,7 @@ pub struct Server<S> {
     /// Octets of mail data in memory: arriving, being committed, or waiting in memory for delivery.
     memory: u64,
     buffer: Box<[u8]>,
+    date: DateText,
     counters: Counters,
     stop: Option<Stopping>,
     failure: Option<String>,
@@ -131,6 +132,7 @@ impl<S: Stream> Server<S> {
             queue,
             memory: 0,
             buffer: vec![0; RECEIVE_BUFFER].into(),
+            date: DateText::default(),
             counters: Counters::default(),
             stop: None,
             failure: None,

@@ -52,6 +52,22 @@ impl Address {
         self.text.is_ascii()
     }
 
+    /// Appends `local@domain`, the local part quoted when it has to be.
+    pub fn push_to(&self, text: &mut String) {
+        if is_dot_string(self.local_part()) {
+            return text.push_str(&self.text);
+        }
+        text.push('"');
+        for character in self.local_part().chars() {
+            if matches!(character, '"' | '\\') {
+                text.push('\\');
+            }
+            text.push(character);
+        }
+        text.push('"');
+        text.push_str(&self.text[self.at as usize..]);
+    }
+
     /// Octets of memory behind it.
     pub fn size(&self) -> usize {
         self.text.len()
@@ -61,18 +77,9 @@ impl Address {
 /// `local@domain`, the local part quoted when it has to be.
 impl fmt::Display for Address {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let local_part = self.local_part();
-        if is_dot_string(local_part) {
-            return f.write_str(&self.text);
-        }
-        f.write_str("\"")?;
-        for piece in local_part.split_inclusive(['"', '\\']) {
-            match piece.strip_suffix(['"', '\\']) {
-                Some(head) => write!(f, "{head}\\{}", &piece[head.len()..])?,
-                None => f.write_str(piece)?,
-            }
-        }
-        write!(f, "\"@{}", self.domain())
+        let mut text = String::new();
+        self.push_to(&mut text);
+        f.write_str(&text)
     }
 }
 

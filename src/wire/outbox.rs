@@ -3,7 +3,7 @@
 //! Bounded by its user: whoever appends looks at [`Outbox::is_full`] first, and stops consuming input while it is. An
 //! empty outbox owns no memory.
 
-use crate::limits::OUTBOX_MAX;
+use crate::limits::{OUTBOX_MAX, REPLY_MAX};
 
 /// Bytes to write, in order.
 #[derive(Debug, Default)]
@@ -21,6 +21,9 @@ impl Outbox {
 
     /// Appends bytes.
     pub fn push(&mut self, bytes: &[u8]) {
+        if self.bytes.capacity() == 0 {
+            self.bytes.reserve(FIRST_CAPACITY.max(bytes.len()));
+        }
         self.bytes.extend_from_slice(bytes);
     }
 
@@ -34,9 +37,9 @@ impl Outbox {
         self.bytes.is_empty()
     }
 
-    /// Whether so much waits that nothing more should be appended.
+    /// Whether so much waits that nothing more should be appended: a further reply might go beyond the bound.
     pub fn is_full(&self) -> bool {
-        self.bytes.len() - self.written >= OUTBOX_MAX
+        self.bytes.len() - self.written > OUTBOX_MAX - REPLY_MAX
     }
 
     /// Takes note that the first `count` octets of [`pending`](Outbox::pending) are written. When all are, the memory
@@ -49,6 +52,9 @@ impl Outbox {
         }
     }
 }
+
+/// Room for the replies to a pipelined group, so that they cost one allocation.
+const FIRST_CAPACITY: usize = 256;
 
 impl std::fmt::Write for Outbox {
     fn write_str(&mut self, text: &str) -> std::fmt::Result {
@@ -77,7 +83,7 @@ mod tests {
     #[test]
     fn it_is_full_by_what_waits_not_by_what_was_written() {
         let mut outbox = Outbox::new();
-        outbox.push(&[b'x'; OUTBOX_MAX]);
+        outbox.push(&[b'x'; OUTBOX_MAX - REPLY_MAX + 1]);
         assert!(outbox.is_full());
         outbox.advance(1);
         assert!(!outbox.is_full());
