@@ -164,8 +164,7 @@ fn clients_that_never_read_cost_a_full_outbox_and_carry_and_lose_no_reply() {
     }
     let cost = server.resident().saturating_sub(before) / (readers.len() as u64 - 1);
     println!("a client that never reads costs {cost} octets");
-    println!("a client that never reads costs {cost} octets");
-    let bound = (COMMANDS_RECEIVED_MAX + OUTBOX_MAX) as u64 * 3 / 2; // the allocator's pages on top
+    let bound = (COMMANDS_RECEIVED_MAX + OUTBOX_MAX) as u64 * 2; // holes that the allocator leaves come on top
     assert!(cost < bound, "a client that never reads costs {cost} octets");
     server.connect().hello();
     let (mut talk, sent) = readers.pop().unwrap();
