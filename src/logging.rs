@@ -111,6 +111,11 @@ impl Shared {
     fn write(&self, lines: &Receiver<String>, mut out: impl Write) {
         let mut text = String::new();
         while let Ok(first) = lines.recv() {
+            // While the writer sleeps, callers find nobody to wake: under load a line costs them no system call. A
+            // writer that left lines behind is late already.
+            if text.len() < WRITE_MAX {
+                thread::sleep(GATHER);
+            }
             text.clear();
             text.push_str(&first);
             let mut count = 1;
@@ -131,6 +136,9 @@ impl Shared {
         }
     }
 }
+
+/// How long the writer lets lines gather behind the first one.
+const GATHER: Duration = Duration::from_millis(5);
 
 /// Octets after which the writer stops gathering lines for one write.
 const WRITE_MAX: usize = 64 * 1024;
