@@ -134,6 +134,9 @@ pub const LOG_FLUSH_MS: u64 = 2000;
 
 /// Connections, whatever the descriptors allow: containers often allow a thousand million, which is no bound.
 pub const CONNECTIONS_MAX: usize = 1 << 20;
+/// Connections for which addresses are set aside at the start (20 MB of them): growing step by step would leave the
+/// allocator with a hole as large as the table itself.
+pub const CONNECTIONS_RESERVED: usize = 1 << 16;
 /// Descriptors kept from connections: listeners, poll, spool, log, mailboxes.
 pub const DESCRIPTORS_RESERVED: usize = 64;
 

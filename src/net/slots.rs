@@ -39,9 +39,15 @@ impl<T> Default for Slots<T> {
 }
 
 impl<T> Slots<T> {
-    /// Empty ones.
+    /// Empty ones, that grow.
     pub fn new() -> Self {
         Self::default()
+    }
+
+    /// Empty ones, that grow without a copy up to `capacity` entries. Until an entry is there, its memory is addresses
+    /// only: the kernel gives pages as they are touched.
+    pub fn with_capacity(capacity: usize) -> Self {
+        Slots { entries: Slab::with_capacity(capacity), generation: 0 }
     }
 
     /// How many entries there are.

@@ -21,7 +21,7 @@ use std::time::Duration;
 use log::{debug, info};
 
 use crate::QueueId;
-use crate::limits::RECEIVE_BUFFER;
+use crate::limits::{CONNECTIONS_RESERVED, RECEIVE_BUFFER};
 use crate::log_value::Escaped;
 use crate::net::slots::{Key, Slots};
 use crate::net::timers::{Now, Timers};
@@ -115,6 +115,7 @@ impl<S: Stream> Server<S> {
             }
             Log::Memory(run) => Store::Memory(QueueId { run, counter: 0 }),
         };
+        let connections = Slots::with_capacity(options.connections_max.min(CONNECTIONS_RESERVED));
         Server {
             profile: Arc::new(Profile::new(
                 &options.hostname,
@@ -123,7 +124,7 @@ impl<S: Stream> Server<S> {
                 options.recipients_max,
             )),
             options,
-            connections: Slots::new(),
+            connections,
             ready: VecDeque::new(),
             dirty: Vec::new(),
             timers: Timers::default(),
