@@ -12,7 +12,8 @@
 //! ```
 //!
 //! Data flows left to right; only reply bytes and completions flow back. One thread runs the event loop and owns all
-//! state. Three workers run what would block it: one commits, one delivers, one makes segments of the log ready.
+//! state. Four workers run what would block it: one commits, one delivers, one makes segments of the log ready, one writes
+//! large messages.
 //!
 //! # Reading order
 //!

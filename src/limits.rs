@@ -71,10 +71,20 @@ pub const DATA_RATE_MIN_PER_MINUTE: u64 = 30_000;
 
 /// Memory for all mail data that is not yet on disk, and all carries, by default.
 pub const MEMORY_DEFAULT: u64 = 256 * 1024 * 1024;
+/// The least memory for mail data: a few messages beside each other, each with what it keeps before it is spilled.
+pub const MEMORY_MIN: u64 = 8 * 1024 * 1024;
 /// The largest message by default.
 pub const MESSAGE_SIZE_DEFAULT: u64 = 50 * 1024 * 1024;
 /// The size of the spool by default.
 pub const SPOOL_SIZE_DEFAULT: u64 = 4 * 1024 * 1024 * 1024;
+
+/// Octets of mail data that a message keeps in memory: beyond, it is spilled to a file of its own. A mail of the usual
+/// size takes the log, which is cheaper; what is larger pays for its file by its octets.
+pub const SPILL_BEYOND: usize = 1024 * 1024;
+/// The same while half of the memory is in use: then also a mail with a small attachment goes to disk.
+pub const SPILL_BEYOND_WHEN_SHORT: usize = 64 * 1024;
+/// Octets of a spilled message that are written without a sync: what the log's next sync may have to wait for.
+pub const SPILL_SYNC_OCTETS: u64 = 4 * 1024 * 1024;
 
 /// Messages that wait for delivery. An entry costs 56 octets, so the queue stays below 64 MiB; 200 seconds of
 /// acceptance at 5,000 a second more than is delivered.
@@ -152,8 +162,10 @@ const _: () = assert!(COMMAND_LINE_DISCARD_MAX >= COMMAND_LINE_MAX);
 const _: () = assert!(REPLY_MAX * 4 <= OUTBOX_MAX, "a full outbox is rare");
 const _: () = assert!(SEGMENT_SIZE.is_multiple_of(BATCH_ALIGN));
 const _: () = assert!(SPOOL_SIZE_DEFAULT >= 4 * SEGMENT_SIZE);
-const _: () = assert!(MESSAGE_SIZE_DEFAULT + (1 << 20) < SEGMENT_SIZE, "a message fits a segment by default");
 const _: () = assert!(MAILBOX_NAME_KEPT + 1 + 32 <= MAILBOX_NAME_MAX);
 const _: () = assert!(MEMORY_DEFAULT >= MESSAGE_SIZE_DEFAULT, "one message fits the memory");
+const _: () = assert!(SPILL_BEYOND_WHEN_SHORT <= SPILL_BEYOND);
+const _: () = assert!(MEMORY_MIN >= 4 * (SPILL_BEYOND + RECEIVE_BUFFER) as u64);
+const _: () = assert!((SPILL_BEYOND + RECEIVE_BUFFER + ENVELOPE_MAX) as u64 * 2 < SEGMENT_SIZE);
 const _: () = assert!(LOG_VALUE_MAX < LOG_LINE_MAX);
 const _: () = assert!(READ_PER_TURN >= RECEIVE_BUFFER);

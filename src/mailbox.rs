@@ -169,6 +169,18 @@ impl Maildirs {
         written
     }
 
+    /// Gives a file that lies elsewhere its name in `tmp/`, as if it had been [written](Self::write) there.
+    pub fn adopt(&mut self, place: &Place, file: &Path) -> io::Result<()> {
+        let tmp = place.path_in_tmp();
+        self.within(&place.mailbox, |disk| match disk.link(file, Path::new(&tmp)) {
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
+                disk.remove(Path::new(&tmp))?;
+                disk.link(file, Path::new(&tmp))
+            }
+            linked => linked,
+        })
+    }
+
     /// Gives a file that was [written](Self::write) at `from` its name in `new/` of another mailbox. `AlreadyExists` if
     /// that name is taken.
     pub fn link(&mut self, from: &Place, to: &Place) -> io::Result<()> {
@@ -194,11 +206,11 @@ impl Maildirs {
         &mut self,
         mailbox: &MailboxPath,
         base: BaseName,
-        octets: &[&[u8]],
+        content: &Content<'_>,
         delivered: &mut Delivered,
     ) -> io::Result<Option<Place>> {
         for base in base.candidates() {
-            match self.look_for(mailbox, base, octets, delivered)? {
+            match self.look_for(mailbox, base, content, delivered)? {
                 Found::Nothing => return Ok(Some(Place { mailbox: mailbox.clone(), base })),
                 Found::Same => return Ok(None),
                 Found::Other => {}
@@ -213,15 +225,14 @@ impl Maildirs {
         &mut self,
         mailbox: &MailboxPath,
         base: BaseName,
-        octets: &[&[u8]],
+        content: &Content<'_>,
         delivered: &mut Delivered,
     ) -> io::Result<Found> {
         'listing: for _ in 0..LISTINGS_MAX {
             let paths = delivered.paths_of(&*self.disk, mailbox, base)?;
             let mut found = Found::Nothing;
             for path in paths {
-                match self.disk.open(Path::new(path), Open::Read).and_then(|file| has_octets(&*file, octets))
-                {
+                match self.disk.open(Path::new(path), Open::Read).and_then(|file| content.is_in(&*file)) {
                     Ok(true) => return Ok(Found::Same),
                     Ok(false) => found = Found::Other,
                     Err(error) if error.kind() == io::ErrorKind::NotFound => {
@@ -257,6 +268,24 @@ impl Maildirs {
         match self.disk.create_dir(Path::new(path)) {
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
             made => made,
+        }
+    }
+}
+
+/// The octets of a message's file.
+pub enum Content<'a> {
+    /// These pieces, one after the other.
+    Pieces(&'a [&'a [u8]]),
+    /// Those of this file.
+    File(&'a dyn File),
+}
+
+impl Content<'_> {
+    /// Whether a file is these octets and no more.
+    fn is_in(&self, file: &dyn File) -> io::Result<bool> {
+        match self {
+            Content::Pieces(pieces) => has_octets(file, pieces),
+            Content::File(other) => are_equal(file, *other),
         }
     }
 }
@@ -339,6 +368,24 @@ fn has_octets(file: &dyn File, pieces: &[&[u8]]) -> io::Result<bool> {
     for chunk in pieces.iter().flat_map(|piece| piece.chunks(COMPARE_CHUNK)) {
         let read = read_full_at(file, &mut buffer[..chunk.len()], offset)?;
         if buffer[..read] != *chunk {
+            return Ok(false);
+        }
+        offset += read as u64;
+    }
+    Ok(true)
+}
+
+/// Whether two files are the same octets.
+fn are_equal(one: &dyn File, other: &dyn File) -> io::Result<bool> {
+    let size = one.size()?;
+    if other.size()? != size {
+        return Ok(false);
+    }
+    let (mut ones, mut others) = (vec![0; COMPARE_CHUNK], vec![0; COMPARE_CHUNK]);
+    let mut offset = 0;
+    while offset < size {
+        let read = read_full_at(one, &mut ones, offset)?;
+        if read == 0 || read_full_at(other, &mut others, offset)? != read || ones[..read] != others[..read] {
             return Ok(false);
         }
         offset += read as u64;

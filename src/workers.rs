@@ -1,4 +1,5 @@
-//! The threads that run jobs: one that commits, one that delivers, one that makes segments ready. A job is a function
+//! The threads that run jobs: one that commits, one that delivers, one that makes segments ready, one that writes large
+//! messages. A job is a function
 //! from value to value; here is merely where it runs.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -13,7 +14,7 @@ use crate::server::job::{Completion, Job};
 
 /// Jobs that are done and not yet taken back by the loop.
 ///
-/// Bounded by what the server hands out: one job of each kind at a time.
+/// Bounded by what the server hands out: one job of each kind at a time, and of spills one for each connection.
 #[derive(Default)]
 pub struct Completions {
     done: Mutex<Vec<Completion>>,
@@ -35,6 +36,7 @@ pub struct Workers {
     committer: Sender<Job>,
     courier: Sender<Job>,
     preparer: Sender<Job>,
+    spiller: Sender<Job>,
 }
 
 impl Workers {
@@ -51,10 +53,12 @@ impl Workers {
         let (committer, commits) = channel();
         let (deliverer, deliveries) = channel();
         let (preparer, prepares) = channel();
+        let (spiller, spills) = channel();
         worker("commit", commits, run_log_job, done.clone())?;
         worker("segments", prepares, run_log_job, done.clone())?;
+        worker("spill", spills, run_log_job, done.clone())?;
         worker("courier", deliveries, move |job| run_delivery(&mut courier, job), done)?;
-        Ok(Workers { committer, courier: deliverer, preparer })
+        Ok(Workers { committer, courier: deliverer, preparer, spiller })
     }
 
     /// Hands a job to its thread.
@@ -63,6 +67,7 @@ impl Workers {
             Job::Commit(_) => &self.committer,
             Job::Deliver(_) => &self.courier,
             Job::Prepare(_) => &self.preparer,
+            Job::Spill(..) => &self.spiller,
         };
         thread.send(job).unwrap_or_else(|_| unreachable!("a worker ends with the process only"));
     }
@@ -72,6 +77,7 @@ fn run_log_job(job: Job) -> Completion {
     match job {
         Job::Commit(batch) => Completion::Committed(batch.run()),
         Job::Prepare(prepare) => Completion::Prepared(prepare.run()),
+        Job::Spill(key, spill) => Completion::Spilled(key, spill.run()),
         Job::Deliver(_) => unreachable!("deliveries go to the courier"),
     }
 }
@@ -79,7 +85,9 @@ fn run_log_job(job: Job) -> Completion {
 fn run_delivery(courier: &mut Courier, job: Job) -> Completion {
     match job {
         Job::Deliver(job) => Completion::Delivered(courier.run(job)),
-        Job::Commit(_) | Job::Prepare(_) => unreachable!("only deliveries go to the courier"),
+        Job::Commit(_) | Job::Prepare(_) | Job::Spill(..) => {
+            unreachable!("only deliveries go to the courier")
+        }
     }
 }
 

@@ -3,7 +3,7 @@
 
 mod common;
 
-use common::dialogue::{Dialogue, MESSAGE_SIZE_MAX, codes, run, run_three_ways};
+use common::dialogue::{Dialogue, MESSAGE_SIZE_MAX, codes, run, run_spilling, run_three_ways};
 use fastsmtp::smtp::CloseReason;
 use proptest::prelude::*;
 
@@ -304,6 +304,41 @@ fn a_session_that_sheds_its_message_reads_it_to_the_end_and_goes_on() {
     assert!(dialogue.messages.is_empty());
 }
 
+#[test]
+fn a_message_that_is_handed_out_in_parts_is_judged_as_one() {
+    let envelope = format!("{EHLO}{MAIL}{RCPT}");
+    let line = "0123456789\r\n";
+    for (data, code) in [
+        (format!("{}..stuffed\r\n.\r\n", line.repeat(100)), 250),
+        (format!("{}bare\nfeed\r\n.\r\n", line.repeat(100)), 550),
+        (format!("{}.\r\n", line.repeat(400)), 552),
+        (format!("{}\r\n{line}.\r\n", "Received: x\r\n".repeat(101)), 554),
+    ] {
+        let input = format!("{envelope}DATA\r\n{data}NOOP\r\n");
+        let bytewise: Vec<usize> = (1..input.len()).collect();
+        let dialogue = run_spilling(input.as_bytes(), &bytewise, 100);
+        assert_eq!(dialogue.codes()[4..], [code, 250]);
+        assert_eq!(dialogue.messages, run(input.as_bytes(), &[]).messages);
+    }
+    let chunks = format!("{envelope}BDAT 1200\r\n{}BDAT 12 LAST\r\n{line}", line.repeat(100));
+    let bytewise: Vec<usize> = (1..chunks.len()).collect();
+    let dialogue = run_spilling(chunks.as_bytes(), &bytewise, 100);
+    assert_eq!(dialogue.codes()[3..], [250, 250]);
+    assert_eq!(dialogue.messages[0].data, line.repeat(101).as_bytes());
+}
+
+#[test]
+fn a_message_whose_part_could_not_be_put_elsewhere_is_read_to_its_end_and_refused_once() {
+    let mut dialogue = Dialogue::new();
+    dialogue.session.spill_beyond(10);
+    dialogue.refuse_spills = true;
+    dialogue.feed(format!("{EHLO}{MAIL}{RCPT}DATA\r\n{}", "0123456789\r\n".repeat(50)).as_bytes());
+    assert!(dialogue.session.memory() < 100, "nothing more is kept");
+    dialogue.feed(b".\r\nNOOP\r\n");
+    assert_eq!(dialogue.codes()[4..], [452, 250]);
+    assert!(dialogue.messages.is_empty());
+}
+
 fn item() -> impl Strategy<Value = Vec<u8>> {
     let words: Vec<&[u8]> = vec![
         b"EHLO x.example\r\n",
@@ -342,6 +377,7 @@ proptest! {
     fn any_cut_of_any_dialogue_gives_the_same_replies_and_messages(
         items in prop::collection::vec(item(), 1..40),
         cuts in prop::collection::vec(any::<prop::sample::Index>(), 0..12),
+        spill_beyond in 0..20usize,
     ) {
         let input = items.concat();
         let whole = run(&input, &[]);
@@ -355,5 +391,8 @@ proptest! {
             prop_assert!(!message.envelope.forward_paths.is_empty());
         }
         codes(&whole.replies);
+        let spilled = run_spilling(&input, &cuts, spill_beyond);
+        prop_assert_eq!(&spilled.replies, &whole.replies);
+        prop_assert_eq!(&spilled.messages, &whole.messages);
     }
 }

@@ -213,7 +213,7 @@ pub static KEYS: [Key; 17] = [
         }),
         show: |config| vec![size_text(config.options.memory).to_string()],
         default: None,
-        help: "Mail data in memory, all connections together; at least one largest message",
+        help: "Mail data in memory, all connections together; what is more goes to disk while it arrives",
     },
     Key {
         name: "spool-size",

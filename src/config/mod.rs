@@ -14,7 +14,8 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use fastsmtp::limits::{
-    MEMORY_DEFAULT, MESSAGE_SIZE_DEFAULT, RECIPIENTS_MAX_DEFAULT, SEGMENT_SIZE, SPOOL_SIZE_DEFAULT,
+    MEMORY_DEFAULT, MEMORY_MIN, MESSAGE_SIZE_DEFAULT, RECIPIENTS_MAX_DEFAULT, SEGMENT_SIZE,
+    SPOOL_SIZE_DEFAULT,
 };
 use fastsmtp::server::{Deliver, Durability, Options};
 use fastsmtp::units::{duration_text, size_text};
@@ -166,16 +167,19 @@ impl Config {
         let options = &self.options;
         let (message, memory) = (size_text(options.message_size_max), size_text(options.memory));
         let (spool, least) = (size_text(options.spool_size), size_text(4 * SEGMENT_SIZE));
-        if options.memory < options.message_size_max {
+        if options.durability == Durability::None && options.memory < options.message_size_max {
             return Err(Broken {
                 keys: ["memory", "max-message-size"],
                 sentence: format!("{memory} cannot hold one largest message of {message}"),
             });
         }
-        if options.spool_size < options.message_size_max.saturating_add(SEGMENT_SIZE) {
+        if options.memory < MEMORY_MIN {
             return Err(Broken {
-                keys: ["spool-size", "max-message-size"],
-                sentence: format!("{spool} cannot hold one largest message of {message} and a segment"),
+                keys: ["memory", "memory"],
+                sentence: format!(
+                    "{memory} is too little for even a few sessions; give {} or more",
+                    size_text(MEMORY_MIN)
+                ),
             });
         }
         if options.spool_size < 4 * SEGMENT_SIZE {
@@ -342,15 +346,19 @@ mod tests {
 
     #[test]
     fn values_that_do_not_go_together_are_refused_where_the_last_was_said() {
-        let cases: [(&[(&str, &str)], &str); 4] = [
+        let cases: [(&[(&str, &str)], &str); 5] = [
             (
-                &[("memory", "10MiB")],
+                &[("durability", "none"), ("memory", "10MiB")],
                 "--memory: 10MiB cannot hold one largest message of 50MiB; mend memory or max-message-size",
             ),
             (
-                &[("memory", "10MiB"), ("max-message-size", "11MiB")],
+                &[("durability", "none"), ("memory", "10MiB"), ("max-message-size", "11MiB")],
                 "--max-message-size: memory 10MiB cannot hold one largest message of 11MiB; mend memory or \
                  max-message-size",
+            ),
+            (
+                &[("memory", "1MiB")],
+                "--memory: 1MiB is too little for even a few sessions; give 8MiB or more; raise memory",
             ),
             (
                 &[("spool-size", "255MiB")],
@@ -365,6 +373,6 @@ mod tests {
         for (settings, sentence) in cases {
             assert_eq!(load(settings).unwrap_err(), sentence);
         }
-        assert!(load(&[("spool-size", "256MiB"), ("memory", "50MiB")]).is_ok());
+        assert!(load(&[("spool-size", "256MiB"), ("memory", "8MiB")]).is_ok());
     }
 }

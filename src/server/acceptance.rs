@@ -6,18 +6,17 @@ use std::time::Duration;
 
 use log::{Level, error, info, log_enabled, warn};
 
-use super::connection::Stream;
+use super::connection::{CloseReason, Stream};
 use super::courier::DeliveryDone;
 use super::job::Job;
 use super::queue::{Entry, Kept};
 use super::{Deliver, Server};
 use crate::QueueId;
 use crate::calendar::Date;
-use crate::limits::ENVELOPE_MAX;
+use crate::limits::{ENVELOPE_MAX, RECEIVE_BUFFER};
 use crate::log_value::Escaped;
 use crate::net::slots::Key;
 use crate::net::timers::Now;
-use crate::smtp::trace::Trace;
 use crate::smtp::{Address, Message, Path, Reply};
 use crate::spool::{Committed, Durable, Prepared, Spool};
 
@@ -31,21 +30,22 @@ pub(super) enum Store {
 
 /// A session that waits for its message to be durable.
 pub(super) struct Waiting {
-    id: QueueId,
-    key: Key,
-    since: Duration,
-    octets: usize,
+    pub id: QueueId,
+    pub key: Key,
+    pub since: Duration,
+    pub octets: usize,
     /// Octets of memory that it takes until then.
-    held: u64,
+    pub held: u64,
     /// What the log will say of the message, unless nobody listens.
-    facts: Option<Box<str>>,
+    pub facts: Option<Box<str>>,
 }
 
 impl<S: Stream> Server<S> {
     /// Whether a new transaction has a chance: the log has room for whatever it may bring, the queue has, and memory is
     /// left. A shortage that can be foreseen is said at MAIL, not behind the data (RFC 5321 6.1).
     pub(super) fn has_room(&self) -> bool {
-        let largest = self.options.message_size_max + ENVELOPE_MAX as u64;
+        let in_log = self.spill_beyond().saturating_add(RECEIVE_BUFFER) as u64;
+        let largest = self.options.message_size_max.min(in_log) + ENVELOPE_MAX as u64;
         let has_log_room = match &self.store {
             Store::Log(spool) => spool.has_room_for(largest),
             Store::Memory(_) => true,
@@ -78,6 +78,10 @@ impl<S: Stream> Server<S> {
     /// Takes a message into the log, or at once if there is none. Whether the session was answered; else it is parked.
     pub(super) fn take(&mut self, key: Key, mut message: Message, now: Now) -> bool {
         let Some(connection) = self.connections.get_mut(key) else { return false };
+        if connection.spilling.is_some() {
+            self.finish_spill(key, message);
+            return false;
+        }
         let id = match &self.store {
             Store::Log(spool) => spool.next_id(),
             Store::Memory(last) => QueueId { counter: last.counter + 1, ..*last },
@@ -85,15 +89,9 @@ impl<S: Stream> Server<S> {
         let arrived = now.unix.as_secs();
         let is_kept = matches!(self.store, Store::Log(_)) || self.options.deliver == Deliver::Maildir;
         if is_kept {
-            message.trace = Trace {
-                hello: connection.session.hello(),
-                client: connection.client.ip().to_canonical(),
-                hostname: &self.options.hostname,
-                protocol: connection.session.protocol(&message.envelope),
-                id,
-                date: self.date.at(arrived),
-            }
-            .fields(&message.envelope);
+            let date = self.date.at(arrived);
+            let trace = connection.trace(&message.envelope, &self.options.hostname, id, date);
+            message.trace = trace.fields(&message.envelope);
         }
         let octets = message.data.len();
         let held = message.data.capacity() as u64;
@@ -142,14 +140,15 @@ impl<S: Stream> Server<S> {
     }
 
     /// A session that was parked goes on.
-    fn unpark(&mut self, key: Key, now: Now) {
+    pub(super) fn unpark(&mut self, key: Key, now: Now) {
         let Some(connection) = self.connections.get_mut(key) else { return };
-        connection.is_parked = false;
-        connection.progressed(now.ms(), 0);
+        connection.resume(now.ms());
         self.mark_dirty(key);
         self.list(key);
-        if self.stop.is_some() {
-            self.dismiss_if_idle(key);
+        match self.stop {
+            Some(stop) if stop.is_over => self.dismiss(key, Reply::SHUTTING_DOWN, CloseReason::Shutdown),
+            Some(_) => self.dismiss_if_idle(key),
+            None => {}
         }
     }
 
@@ -277,7 +276,7 @@ impl DateText {
 }
 
 /// What the log says of a message: who sent it from where to whom.
-fn facts(message: &Message, client: SocketAddr) -> String {
+pub(super) fn facts(message: &Message, client: SocketAddr) -> String {
     use std::fmt::Write;
     let mut text = format!("client={client} from=");
     let sender =

@@ -8,8 +8,11 @@ use std::io::{self, Read, Write};
 use std::net::SocketAddr;
 
 use super::Options;
+use super::spilling::Spilling;
+use crate::QueueId;
 use crate::limits::{DATA_RATE_MIN_PER_MINUTE, LINGER_MAX, LINGER_SECS, WRITE_TIMEOUT_SECS};
-use crate::smtp::{self, Reply, Session};
+use crate::smtp::trace::Trace;
+use crate::smtp::{self, Envelope, Reply, Session};
 use crate::wire::Outbox;
 
 /// What a connection needs of its stream beyond reading and writing.
@@ -87,6 +90,8 @@ pub(super) struct Connection<S> {
     pub is_dirty: bool,
     /// Whether its session waits for a commit.
     pub is_parked: bool,
+    /// Its large message, on its way to a file.
+    pub spilling: Option<Box<Spilling>>,
     /// Octets of the memory budget that it has.
     pub charged: usize,
     /// Messages accepted.
@@ -167,6 +172,7 @@ impl<S: Stream> Connection<S> {
             is_listed: false,
             is_dirty: false,
             is_parked: false,
+            spilling: None,
             charged: 0,
             messages: 0,
             look_ms: u64::MAX,
@@ -231,7 +237,27 @@ impl<S: Stream> Connection<S> {
 
     /// Octets of the memory budget that it needs now.
     pub fn memory(&self) -> usize {
-        self.session.memory() + self.carry.capacity()
+        let spilling = self.spilling.as_ref().map_or(0, |spilling| spilling.memory());
+        self.session.memory() + self.carry.capacity() + spilling
+    }
+
+    /// What the trace fields of a message that comes by this connection tell.
+    pub fn trace<'a>(
+        &'a self,
+        envelope: &Envelope,
+        hostname: &'a str,
+        id: QueueId,
+        date: &'a str,
+    ) -> Trace<'a> {
+        let protocol = self.session.protocol(envelope);
+        Trace {
+            hello: self.session.hello(),
+            client: self.client.ip().to_canonical(),
+            hostname,
+            protocol,
+            id,
+            date,
+        }
     }
 
     /// Takes note of a complete command, or of `octets` of mail data. A trickle below either moves no deadline.
@@ -244,6 +270,14 @@ impl<S: Stream> Connection<S> {
         } else {
             self.minute_octets += octets as u64;
         }
+    }
+
+    /// Goes on after it waited for us: the client's time begins anew.
+    pub fn resume(&mut self, now_ms: u64) {
+        self.is_parked = false;
+        self.progress_ms = now_ms;
+        (self.minute_ends_ms, self.minute_octets) =
+            if self.session.is_in_data() { (now_ms + MINUTE_MS, 0) } else { (0, 0) };
     }
 
     /// Ends the minute of mail data: whether its rate was enough, and then a new one begins.

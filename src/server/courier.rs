@@ -15,12 +15,12 @@
 
 use std::collections::HashSet;
 use std::fmt;
-use std::io;
+use std::io::{self, IoSlice};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use crate::disk::Disk;
-use crate::mailbox::{BaseName, Delivered, MailboxPath, Maildirs, Place};
+use crate::disk::{Disk, File, write_all_at};
+use crate::mailbox::{BaseName, Content, Delivered, MailboxPath, Maildirs, Place};
 use crate::queue_id::QueueId;
 use crate::smtp::Message;
 use crate::spool;
@@ -101,6 +101,18 @@ impl fmt::Display for DeliveryError {
     }
 }
 
+/// What goes into a Maildir: a message, and its data's file if it has one.
+struct Letter<'a> {
+    message: &'a Message,
+    large: Option<&'a Large>,
+}
+
+/// A large message's file, whole: it needs names only.
+struct Large {
+    spilled: spool::Spilled,
+    file: Box<dyn File>,
+}
+
 /// Delivers, job after job.
 pub struct Courier {
     disk: Arc<dyn Disk>,
@@ -158,40 +170,77 @@ impl Courier {
         let mut batch = Vec::with_capacity(deliveries.len());
         for delivery in deliveries {
             let stored;
-            let (message, arrived) = match &delivery.load {
-                Load::Memory { message, arrived } => (message, *arrived),
-                Load::Spool(source) => match source.read() {
-                    Ok(read) if read.id == delivery.id => {
+            let (message, arrived, large) = match &delivery.load {
+                Load::Memory { message, arrived } => (message, *arrived, None),
+                Load::Spool(source) => match self.read(source, &delivery) {
+                    Ok((read, large)) => {
                         stored = read;
-                        (&stored.message, stored.arrived)
+                        (&stored.message, stored.arrived, large)
                     }
-                    read => {
-                        // Another message in this one's place is damage too: nobody else's mail goes out under this id.
-                        let error = read.err().unwrap_or(spool::ReadError::Damaged);
+                    Err(error) => {
                         done.fail(delivery, DeliveryError::Spool(error));
                         continue;
                     }
                 },
             };
+            let content = Letter { message, large: large.as_ref() };
             let base = BaseName::new(arrived, delivery.id);
             let looked_for = delivery.again.then_some(&mut delivered);
-            let (mut places, mut failures) = self.places(message, base, looked_for);
-            self.write_one(message, &mut places, &mut failures, done);
+            let (mut places, mut failures) = self.places(&content, base, looked_for);
+            self.write_one(&content, &mut places, &mut failures, done);
             batch.push(Written { delivery, places, failures });
         }
         batch
+    }
+
+    /// Reads a message back from the log, and opens its file if it has one: this then begins with the trace fields.
+    fn read(
+        &self,
+        source: &spool::Source,
+        delivery: &Delivery,
+    ) -> Result<(spool::Stored, Option<Large>), spool::ReadError> {
+        let stored = source.read()?;
+        if stored.id != delivery.id {
+            // Another message in this one's place is damage too: nobody else's mail goes out under this id.
+            return Err(spool::ReadError::Damaged);
+        }
+        let large = match stored.spilled {
+            None => None,
+            Some(spilled) => Some(self.open_large(spilled, &stored.message.trace, delivery.again)?),
+        };
+        Ok((stored, large))
+    }
+
+    fn open_large(
+        &self,
+        spilled: spool::Spilled,
+        trace: &[u8],
+        again: bool,
+    ) -> Result<Large, spool::ReadError> {
+        let opened = match spilled.open(&*self.disk, trace.len()) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => None,
+            opened => opened.map_err(spool::ReadError::Io)?,
+        };
+        let file = opened.ok_or(spool::ReadError::Damaged)?;
+        // What this run wrote it need not doubt; what an earlier one left may have lain on the disk for long.
+        if again && !spilled.is_sound(&*file, trace.len()).map_err(spool::ReadError::Io)? {
+            return Err(spool::ReadError::Damaged);
+        }
+        write_all_at(&*file, &mut [IoSlice::new(trace)], 0).map_err(spool::ReadError::Io)?;
+        Ok(Large { spilled, file })
     }
 
     /// Where a message is to go: each mailbox once, however many of its recipients have it, made if need be. Not where
     /// it is, if it is `looked_for`.
     fn places(
         &mut self,
-        message: &Message,
+        letter: &Letter<'_>,
         base: BaseName,
         mut looked_for: Option<&mut Delivered>,
     ) -> (Vec<Place>, Vec<(MailboxPath, io::Error)>) {
         let (mut places, mut failures) = (Vec::new(), Vec::new());
         let mut seen = HashSet::new();
+        let message = letter.message;
         for address in &message.envelope.forward_paths {
             let mailbox = MailboxPath::of(address);
             if !seen.insert(mailbox.clone()) {
@@ -199,7 +248,12 @@ impl Courier {
             }
             let place = self.maildirs.make(&mailbox).and_then(|()| match &mut looked_for {
                 Some(delivered) => {
-                    self.maildirs.place(&mailbox, base, &[&message.trace, &message.data], delivered)
+                    let pieces: [&[u8]; 2] = [&message.trace, &message.data];
+                    let content = match letter.large {
+                        None => Content::Pieces(&pieces),
+                        Some(large) => Content::File(&*large.file),
+                    };
+                    self.maildirs.place(&mailbox, base, &content, delivered)
                 }
                 None => Ok(Some(Place { mailbox: mailbox.clone(), base })),
             });
@@ -211,19 +265,25 @@ impl Courier {
         (places, failures)
     }
 
-    /// Writes a message's one file, into the first of its places that takes it; those before are out.
+    /// Writes a message's one file, or gives it a name, in the first of its places that takes it; those before are out.
     fn write_one(
         &mut self,
-        message: &Message,
+        letter: &Letter<'_>,
         places: &mut Vec<Place>,
         failures: &mut Vec<(MailboxPath, io::Error)>,
         done: &mut DeliveryDone,
     ) {
         while let Some(first) = places.first() {
-            match self.maildirs.write(first, &message.trace, &message.data) {
+            let Letter { message, large } = letter;
+            let written = match large {
+                None => self.maildirs.write(first, &message.trace, &message.data),
+                Some(large) => self.maildirs.adopt(first, &large.spilled.path()),
+            };
+            match written {
                 Ok(()) => {
                     done.files += 1;
-                    done.octets += (message.trace.len() + message.data.len()) as u64;
+                    let data = large.map_or(message.data.len() as u64, |large| large.spilled.octets());
+                    done.octets += message.trace.len() as u64 + data;
                     return;
                 }
                 Err(error) => failures.push((places.remove(0).mailbox, error)),

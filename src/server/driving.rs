@@ -126,12 +126,14 @@ impl<S: Stream> Server<S> {
 
     /// Offers `input` to a session and does what it needs, until it needs something that is not here.
     fn advance(&mut self, key: Key, input: &[u8], now: Now) -> Wants {
+        let spill_beyond = self.spill_beyond();
         let mut consumed = 0;
         let mut answered = false;
         let mut wants = Wants::Nothing;
         loop {
             let Some(connection) = self.connections.get_mut(key) else { return Wants::Nothing };
             let waits_before = connection.outbox.pending().len();
+            connection.session.spill_beyond(spill_beyond);
             let progress = connection.session.advance(&input[consumed..], &mut connection.outbox);
             consumed += progress.consumed;
             answered |= connection.outbox.pending().len() > waits_before;
@@ -148,6 +150,10 @@ impl<S: Stream> Server<S> {
                 Need::Recipient(path) => {
                     let answer = self.recipient(path);
                     self.answer(key, |session, out| session.answer_recipient(answer, out));
+                }
+                Need::Spill(part) => {
+                    self.spill(key, part, now);
+                    break;
                 }
                 Need::Commit(message) => {
                     if !self.take(key, message, now) {
@@ -172,6 +178,7 @@ impl<S: Stream> Server<S> {
         if answered {
             self.mark_dirty(key);
         }
+        self.drop_spill_if_over(key);
         self.charge(key);
         wants
     }

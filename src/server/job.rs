@@ -1,7 +1,8 @@
 //! Work that the loop hands out, and what comes back. Values only: who runs them, and when, is not said here.
 
 use super::courier::{DeliveryDone, DeliveryJob};
-use crate::spool::{Batch, Committed, Prepare, Prepared};
+use crate::net::slots::Key;
+use crate::spool::{Batch, Committed, Prepare, Prepared, SpillDone, SpillJob};
 
 /// Something that would block the loop.
 pub enum Job {
@@ -11,6 +12,8 @@ pub enum Job {
     Deliver(DeliveryJob),
     /// Make the log's next segment ready. At most one is out.
     Prepare(Prepare),
+    /// Write a part of a large message to its file. At most one is out for each connection.
+    Spill(Key, SpillJob),
 }
 
 /// A job's end.
@@ -21,4 +24,6 @@ pub enum Completion {
     Delivered(DeliveryDone),
     /// Of [`Job::Prepare`].
     Prepared(Prepared),
+    /// Of [`Job::Spill`].
+    Spilled(Key, SpillDone),
 }

@@ -12,6 +12,7 @@ pub mod job;
 pub mod metrics;
 mod options;
 mod queue;
+mod spilling;
 
 use std::collections::VecDeque;
 use std::net::SocketAddr;
@@ -26,7 +27,7 @@ use crate::log_value::Escaped;
 use crate::net::slots::{Key, Slots};
 use crate::net::timers::{Now, Timers};
 use crate::smtp::{Profile, Reply, Session};
-use crate::spool::{Pending, Spool};
+use crate::spool::{Pending, SpillJob, Spool};
 use acceptance::{DateText, Store, Waiting};
 use connection::{CloseReason, Connection, Phase, Stream};
 use job::{Completion, Job};
@@ -47,6 +48,9 @@ pub struct Server<S> {
     store: Store,
     /// Sessions whose message is in the log and not yet durable, in the log's order.
     waiting: VecDeque<Waiting>,
+    /// Parts of large messages that this turn hands out to be written, and how many are out.
+    spills: Vec<(Key, SpillJob)>,
+    spills_out: usize,
     queue: Queue,
     /// Octets of mail data in memory: arriving, being committed, or waiting in memory for delivery.
     memory: u64,
@@ -130,6 +134,8 @@ impl<S: Stream> Server<S> {
             timers: Timers::default(),
             store,
             waiting: VecDeque::new(),
+            spills: Vec::new(),
+            spills_out: 0,
             queue,
             memory: 0,
             buffer: vec![0; RECEIVE_BUFFER].into(),
@@ -199,6 +205,7 @@ impl<S: Stream> Server<S> {
             Completion::Committed(committed) => self.committed(committed, now),
             Completion::Delivered(done) => self.delivered(done, now),
             Completion::Prepared(prepared) => self.prepared(prepared, now),
+            Completion::Spilled(key, done) => self.spilled(key, done, now),
         }
     }
 
@@ -206,6 +213,7 @@ impl<S: Stream> Server<S> {
     pub fn turn(&mut self, now: Now, jobs: &mut dyn FnMut(Job)) -> Turn {
         self.drive_ready(now);
         self.expire(now);
+        self.start_spills(jobs);
         self.start_deliveries(now, jobs);
         self.start_commit(now, jobs); // the committer starts while we write
         self.flush(now);
@@ -320,13 +328,19 @@ impl<S: Stream> Server<S> {
         };
         let is_quiet = self.connections.is_empty() && self.queue.is_empty();
         // Behind the grace only the log is waited for: what it holds was promised, or may be.
-        let may_leave =
-            is_log_idle && self.waiting.is_empty() && self.dirty.is_empty() && (is_quiet || stop.is_over);
+        let may_leave = is_log_idle
+            && self.spills_out == 0
+            && self.waiting.is_empty()
+            && self.dirty.is_empty()
+            && (is_quiet || stop.is_over);
         may_leave.then(|| End::Stopped { undelivered: self.queue.len() })
     }
 
     fn close(&mut self, key: Key, reason: CloseReason) {
-        let Some(connection) = self.connections.remove(key) else { return };
+        let Some(mut connection) = self.connections.remove(key) else { return };
+        if let Some(spill) = connection.spilling.take().and_then(|spilling| spilling.into_spill()) {
+            self.give_up(spill);
+        }
         self.memory -= connection.charged as u64;
         self.closed += 1;
         self.counters.aborted += u64::from(reason == CloseReason::Reset);

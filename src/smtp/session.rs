@@ -18,7 +18,9 @@ use super::reply::{push_accepted, push_chunk_taken};
 use super::transaction::Transaction;
 use super::{Address, Body, Envelope, Message, Path, Reply};
 use crate::QueueId;
-use crate::limits::{COMMAND_LINE_DISCARD_MAX, COMMAND_LINE_MAX, REPLY_MAX, SESSION_ERRORS_MAX};
+use crate::limits::{
+    COMMAND_LINE_DISCARD_MAX, COMMAND_LINE_MAX, RECEIVE_BUFFER, REPLY_MAX, SESSION_ERRORS_MAX,
+};
 use crate::wire::Outbox;
 use crate::wire::data::Scanner;
 use crate::wire::line::{self, Line};
@@ -77,7 +79,11 @@ pub enum Need {
     Sender(Envelope),
     /// Whether mail for this path is taken, and which address that is: answer with [`Session::answer_recipient`].
     Recipient(Path),
-    /// That this message is made safe: answer with [`Session::committed`].
+    /// That this part of the mail data is put elsewhere, since memory is for small messages: answer with
+    /// [`Session::spilled`].
+    Spill(Vec<u8>),
+    /// That this message is made safe: answer with [`Session::committed`]. Of a message that was spilled, its data is
+    /// what comes behind the parts handed out.
     Commit(Message),
     /// The end of the connection, once the outbox is written.
     Close(CloseReason),
@@ -114,6 +120,8 @@ pub struct Session {
     errors: u32,
     /// Octets of the incomplete command at the input's start that hold no LF.
     searched: usize,
+    /// Octets of mail data beyond which it is handed out; see [`Need::Spill`].
+    spill_beyond: usize,
     asked: Asked,
 }
 
@@ -144,6 +152,7 @@ enum Asked {
     Nothing,
     Sender,
     Recipient,
+    Spill,
     Commit,
 }
 
@@ -167,6 +176,7 @@ impl Session {
             extended: false,
             errors: 0,
             searched: 0,
+            spill_beyond: usize::MAX,
             asked: Asked::Nothing,
         }
     }
@@ -206,15 +216,35 @@ impl Session {
         matches!(self.state, State::Data(..) | State::Chunk { .. })
     }
 
-    /// Octets of memory that the transaction under way takes: its data and its envelope.
-    pub fn memory(&self) -> usize {
+    /// Whether a part of the message under way was handed out, and the message may still be taken.
+    pub fn is_spilling(&self) -> bool {
+        self.transaction().is_some_and(|transaction| transaction.spilled > 0 && transaction.failure.is_none())
+    }
+
+    /// The envelope of the transaction under way.
+    pub fn envelope(&self) -> Option<&Envelope> {
+        self.transaction().map(|transaction| &transaction.envelope)
+    }
+
+    fn transaction(&self) -> Option<&Transaction> {
         match &self.state {
             State::Mail(transaction)
             | State::Data(transaction, _)
             | State::Chunks(transaction)
-            | State::Chunk { transaction, .. } => transaction.data.capacity() + transaction.envelope_size,
-            State::Start | State::Ready | State::Committing | State::Closed(_) => 0,
+            | State::Chunk { transaction, .. } => Some(transaction),
+            State::Start | State::Ready | State::Committing | State::Closed(_) => None,
         }
+    }
+
+    /// Mail data beyond so many octets is handed out with [`Need::Spill`] from now on. As long as this is not called,
+    /// none is.
+    pub fn spill_beyond(&mut self, octets: usize) {
+        self.spill_beyond = octets;
+    }
+
+    /// Octets of memory that the transaction under way takes: its data and its envelope.
+    pub fn memory(&self) -> usize {
+        self.transaction().map_or(0, |transaction| transaction.data.capacity() + transaction.envelope_size)
     }
 
     /// Gives up the message under way, freeing its memory; its data is still read to the end, and answered with `reply`.
@@ -251,6 +281,23 @@ impl Session {
                 Reply::RECIPIENT_OK.push_to(out);
             }
             Err(reply) => self.mistake(reply, out),
+        }
+    }
+
+    /// Answers [`Need::Spill`]: with a buffer for what comes (its content does not matter), or with the reply that the
+    /// message gets at its end.
+    pub fn spilled(&mut self, answer: Result<Vec<u8>, Reply>) {
+        self.answered(Asked::Spill);
+        let (State::Data(transaction, _) | State::Chunk { transaction, .. }) = &mut self.state else {
+            return;
+        };
+        match answer {
+            Ok(mut buffer) if transaction.failure.is_none() => {
+                buffer.clear();
+                transaction.data = buffer;
+            }
+            Ok(_) => {}
+            Err(reply) => transaction.fail(reply),
         }
     }
 
@@ -451,7 +498,7 @@ impl Session {
             return Step::needs_input(0);
         }
         let before = transaction.data.len();
-        transaction.make_room(input.len(), self.profile.message_size_max);
+        transaction.make_room(input.len(), most_kept(&self.profile, self.spill_beyond));
         let scan = scanner
             .scan(input, if transaction.failure.is_none() { Some(&mut transaction.data) } else { None });
         if scanner.has_bare_line_end() {
@@ -459,7 +506,8 @@ impl Session {
         }
         transaction.judge(before, self.profile.message_size_max);
         if !scan.ended {
-            return Step::needs_input(scan.consumed);
+            let spill = transaction.spill(self.spill_beyond);
+            return self.needs_input_or_spill(scan.consumed, spill);
         }
         Step { consumed: scan.consumed, need: self.end_message(out) }
     }
@@ -472,7 +520,7 @@ impl Session {
         let taken = usize::try_from(*remaining).map_or(input.len(), |remaining| remaining.min(input.len()));
         *remaining -= taken as u64;
         let before = transaction.data.len();
-        transaction.make_room(taken, self.profile.message_size_max);
+        transaction.make_room(taken, most_kept(&self.profile, self.spill_beyond));
         if transaction.failure.is_none() {
             transaction.data.extend_from_slice(&input[..taken]);
         }
@@ -485,7 +533,8 @@ impl Session {
         }
         transaction.judge(before, self.profile.message_size_max);
         if *remaining > 0 {
-            return Step::needs_input(taken);
+            let spill = transaction.spill(self.spill_beyond);
+            return self.needs_input_or_spill(taken, spill);
         }
         let (size, failed) = (*size, transaction.failure.is_some());
         if is_end || failed {
@@ -496,6 +545,12 @@ impl Session {
             self.state = State::Chunks(transaction);
         }
         Step::taken(taken)
+    }
+
+    fn needs_input_or_spill(&mut self, consumed: usize, spill: Option<Vec<u8>>) -> Step {
+        let Some(part) = spill else { return Step::needs_input(consumed) };
+        self.asked = Asked::Spill;
+        Step { consumed, need: Some(Need::Spill(part)) }
     }
 
     /// The data is complete, or a chunk ended that had failed: the message goes to the server, or is refused.
@@ -600,6 +655,12 @@ impl Step {
     fn needs_input(consumed: usize) -> Step {
         Step { consumed, need: Some(Need::Input) }
     }
+}
+
+/// Octets of mail data that are kept at once, at the most.
+fn most_kept(profile: &Profile, spill_beyond: usize) -> usize {
+    let largest = usize::try_from(profile.message_size_max).unwrap_or(usize::MAX);
+    largest.min(spill_beyond.saturating_add(RECEIVE_BUFFER))
 }
 
 fn reply(reply: Reply, out: &mut Outbox) -> Option<Need> {

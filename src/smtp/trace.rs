@@ -51,6 +51,16 @@ impl Trace<'_> {
         }
         text.into_bytes()
     }
+
+    /// As [`fields`](Trace::fields), but of a length that was settled before: spaces before the date, where the line is
+    /// folded, mean nothing (RFC 5322 3.2.2).
+    pub fn fields_filling(&self, envelope: &Envelope, octets: usize) -> Vec<u8> {
+        let mut fields = self.fields(envelope);
+        let missing = octets.checked_sub(fields.len()).expect("room was left for the longest queue id");
+        let before_date = fields.len() - self.date.len() - "\r\n".len();
+        fields.splice(before_date..before_date, std::iter::repeat_n(b' ', missing));
+        fields
+    }
 }
 
 /// Octets that the fields usually have, and some more: one allocation.

@@ -11,6 +11,8 @@ pub(super) struct Transaction {
     pub envelope: Envelope,
     pub envelope_size: usize,
     pub data: Vec<u8>,
+    /// Octets of the data that came before `data` and were handed out.
+    pub spilled: u64,
     /// What the end of the data will be answered with, if not with 250. The rest of the data is read and thrown away.
     pub failure: Option<Reply>,
     pub received: ReceivedCount,
@@ -23,15 +25,28 @@ impl Transaction {
         self.data = Vec::new();
     }
 
-    /// Makes room for `octets` more where doubling, which a vector does by itself, would go beyond the largest message:
-    /// no message takes more memory than that.
-    pub fn make_room(&mut self, octets: usize, size_max: u64) {
-        let size_max = usize::try_from(size_max).unwrap_or(usize::MAX);
+    /// Makes room for `octets` more where doubling, which a vector does by itself, would go beyond `most`, the octets
+    /// that are ever kept at once: no message takes more memory than that.
+    pub fn make_room(&mut self, octets: usize, most: usize) {
         let (len, capacity) = (self.data.len(), self.data.capacity());
-        let is_short = capacity - len < octets && capacity < size_max;
-        if self.failure.is_none() && is_short && capacity.saturating_mul(2) > size_max {
-            self.data.reserve_exact(size_max - len);
+        let is_short = capacity - len < octets && capacity < most;
+        if self.failure.is_none() && is_short && capacity.saturating_mul(2) > most {
+            self.data.reserve_exact(most - len);
         }
+    }
+
+    /// Octets of the data, those handed out included.
+    pub fn size(&self) -> u64 {
+        self.spilled + self.data.len() as u64
+    }
+
+    /// Hands the data so far out, if it is more than `beyond`.
+    pub fn spill(&mut self, beyond: usize) -> Option<Vec<u8>> {
+        if self.failure.is_some() || self.data.len() <= beyond {
+            return None;
+        }
+        self.spilled += self.data.len() as u64;
+        Some(std::mem::take(&mut self.data))
     }
 
     /// Looks at the data behind `before`: its size, and the Received fields in it.
@@ -42,7 +57,7 @@ impl Transaction {
         self.received.read(&self.data[before..]);
         if self.received.fields() > RECEIVED_FIELDS_MAX {
             self.fail(Reply::MAIL_LOOP);
-        } else if self.data.len() as u64 > size_max {
+        } else if self.size() > size_max {
             self.fail(Reply::MESSAGE_TOO_BIG);
         }
     }

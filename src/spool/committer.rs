@@ -19,6 +19,7 @@ use std::time::{Duration, Instant};
 
 use super::header::{Checksum, HEADER, Header, summed};
 use super::record::{self, IdRange};
+use super::spill::{SpillName, Spilled};
 use crate::QueueId;
 use crate::disk::{File, write_all_at};
 use crate::limits::BATCH_SLICES_MAX;
@@ -32,6 +33,7 @@ pub(super) struct Appended {
     pub id: QueueId,
     /// Octets of its head.
     pub head: usize,
+    /// Its data, or what the log says of its file.
     pub data: Vec<u8>,
 }
 
@@ -58,10 +60,11 @@ impl Default for Waiting {
 }
 
 impl Waiting {
-    pub fn push(&mut self, id: QueueId, arrived: u64, message: Message) {
+    pub fn push(&mut self, id: QueueId, arrived: u64, message: Message, spilled: Option<&Spilled>) {
         let before = self.heads.len();
-        record::encode_head(&mut self.heads, id, arrived, &message);
-        let appended = Appended { id, head: self.heads.len() - before, data: message.data };
+        record::encode_head(&mut self.heads, id, arrived, &message, spilled);
+        let data = spilled.map_or(message.data, Spilled::encode);
+        let appended = Appended { id, head: self.heads.len() - before, data };
         self.octets += appended.octets();
         self.messages.push_back(appended);
     }
@@ -126,6 +129,8 @@ pub struct Batch {
     pub(super) settlement: usize,
     /// What the settlement says.
     pub(super) ranges: Vec<IdRange>,
+    /// Files of settled messages: nobody needs them once the settlement is durable.
+    pub(super) spent: Vec<SpillName>,
 }
 
 /// What became of a [`Batch`].

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //!   0  magic             8   "fsSpool\n"
-//!   8  version           2   of the format: 1
+//!   8  version           2   of the format: 2
 //!  10  flags             2   bit 0: settled at commit, needs no delivery
 //!  12  records           4
 //!  16  nonce             8   of this use of the segment, as in its file name
@@ -25,7 +25,7 @@
 /// Octets of a batch's header.
 pub(super) const HEADER: usize = 96;
 /// The version of the format that we write, and the newest that we read.
-pub(super) const VERSION: u16 = 1;
+pub(super) const VERSION: u16 = 2;
 /// The batch's messages need no delivery: to accept them was all there was to do.
 pub(super) const SETTLED_AT_COMMIT: u16 = 1;
 
@@ -136,7 +136,7 @@ pub(super) fn align(octets: u64) -> u64 {
 }
 
 /// A crc32c that grows.
-#[derive(Default)]
+#[derive(Debug, Default)]
 pub(super) struct Checksum(u32);
 
 impl Checksum {

@@ -26,6 +26,9 @@
 //! | while a segment is made or recycled | a free file, or a segment without a batch |
 //! | during recovery | what the recovery found, again |
 //!
+//! A large message never enters the log: its data is [spilled](spill) to a file of its own, durable before the log's
+//! record names it, and removed when its settlement is durable.
+//!
 //! A segment is used again only behind a durable head: when a batch is on disk whose header says that the log begins
 //! later. The bound on the log's size is strict for `append` and soft by one segment for what was appended already and
 //! for settlements, since a full log that could not settle would stay full.
@@ -37,8 +40,9 @@ mod record;
 mod recovery;
 mod scan;
 mod segment;
+mod spill;
 
-use std::collections::VecDeque;
+use std::collections::{HashMap, VecDeque};
 use std::io;
 use std::sync::Arc;
 
@@ -50,12 +54,14 @@ use crate::smtp::Message;
 pub use committer::{Batch, CommitError, Committed};
 pub use recovery::{Damage, Reason, RecoverError, Recovered, Report};
 pub use segment::{Prepare, Prepared};
+pub use spill::{Spill, SpillDone, SpillJob, Spilled};
 
 use committer::Waiting;
 use header::{HEADER, Header, Link, Position, SETTLED_AT_COMMIT, VERSION, align};
 use live::{Live, Settles};
 use record::{RANGE, SETTLEMENT};
 use segment::{Segment, Stock};
+use spill::{SPILLED, SpillName};
 
 /// The spool's directory.
 pub(crate) const SPOOL: &str = "spool";
@@ -162,6 +168,12 @@ pub struct Spool {
     /// The batch committed last.
     link: Link,
     stock: Stock,
+    /// Files begun by this run.
+    spills: u64,
+    /// The files of the messages that are not settled.
+    spilled: HashMap<QueueId, SpillName>,
+    /// Files of messages whose settlement is not in the log yet.
+    spent: Vec<SpillName>,
     under_way: bool,
     failed: bool,
 }
@@ -197,19 +209,51 @@ impl Spool {
     /// Appends a message that arrived at `arrived` (seconds since 1970). It becomes durable by the jobs that
     /// [`submit`](Spool::submit) gives. Its id is the one that [`next_id`](Spool::next_id) said.
     pub fn append(&mut self, message: Message, arrived: u64) -> Result<QueueId, Full> {
-        if !self.has_room_for(record::size(&message)) {
+        if !self.has_room_for(record::size(&message, message.data.len())) {
             return Err(Full);
         }
         let id = self.next_id();
         self.counter = id.counter;
-        self.waiting.push(id, arrived, message);
+        self.waiting.push(id, arrived, message, None);
         Ok(id)
+    }
+
+    /// Begins the file of a large message, with room for so many octets of trace fields. It ends in
+    /// [`append_spilled`](Spool::append_spilled) or [`give_up`](Spool::give_up).
+    pub fn spill(&mut self, room: u64) -> Spill {
+        self.spills += 1;
+        let name = SpillName { run: self.run, number: self.spills };
+        Spill::new(Arc::clone(self.stock.disk()), name, room)
+    }
+
+    /// As [`append`](Spool::append), for a message whose data is in its file; its trace fields fill their room there.
+    pub fn append_spilled(
+        &mut self,
+        message: Message,
+        arrived: u64,
+        spilled: Spilled,
+    ) -> Result<QueueId, Full> {
+        if !self.has_room_for(record::size(&message, SPILLED)) {
+            self.stock.remove(spilled.path());
+            return Err(Full);
+        }
+        let id = self.next_id();
+        self.counter = id.counter;
+        self.spilled.insert(id, spilled.name);
+        self.waiting.push(id, arrived, message, Some(&spilled));
+        Ok(id)
+    }
+
+    /// The message is not to be: its file goes.
+    pub fn give_up(&mut self, spill: Spill) {
+        self.stock.remove(spill.name().path());
     }
 
     /// A durable message needs nothing more. Once per message.
     pub fn settle(&mut self, id: QueueId, place: Place) {
         self.live.settle(&place);
         self.settles.push(id);
+        self.spent.extend(self.spilled.remove(&id));
     }
 
     /// Settlements that wait go with the next [`submit`](Spool::submit), however young.
@@ -296,6 +340,7 @@ impl Spool {
             tail,
             settlement: settlement as usize,
             ranges: self.settles.take(),
+            spent: std::mem::take(&mut self.spent),
         }
     }
 
@@ -310,7 +355,7 @@ impl Spool {
     }
 
     fn succeeded(&mut self, batch: Batch) -> Vec<Durable> {
-        let Batch { header, heads, messages, .. } = batch;
+        let Batch { header, heads, messages, spent, .. } = batch;
         let position = header.position;
         self.end = Some(header.end());
         self.link = header.link();
@@ -330,9 +375,20 @@ impl Spool {
             assert!(last.id.counter > self.durable, "the watermark only rises");
             self.durable = last.id.counter;
         }
+        if self.options.settled_at_commit && !self.spilled.is_empty() {
+            self.drop_files(messages.iter().map(|message| message.id));
+        }
+        spent.into_iter().for_each(|name| self.stock.remove(name.path()));
         self.waiting.recycle(heads);
         self.recycle_before(header.head);
         durable
+    }
+
+    /// Has the files of messages removed that nobody will ask for.
+    fn drop_files(&mut self, ids: impl Iterator<Item = QueueId>) {
+        for name in ids.filter_map(|id| self.spilled.remove(&id)) {
+            self.stock.remove(name.path());
+        }
     }
 
     /// Gives up the segments that a durable head has passed.
@@ -349,6 +405,8 @@ impl Spool {
             ids.extend(self.waiting.clear());
         } else {
             self.settles.keep(batch.ranges);
+            self.spent.extend(batch.spent);
+            self.drop_files(ids.iter().copied());
         }
         CommitFailed { ids, error, fatal }
     }
@@ -364,7 +422,9 @@ impl Spool {
     pub fn prepared(&mut self, prepared: Prepared, now_ms: u64) -> Result<(), PrepareFailed> {
         self.stock.prepared(prepared, now_ms).map_err(|error| {
             let no_room = self.stock.wanted.take().is_some();
-            PrepareFailed { ids: if no_room { self.waiting.clear() } else { Vec::new() }, error }
+            let ids = if no_room { self.waiting.clear() } else { Vec::new() };
+            self.drop_files(ids.iter().copied());
+            PrepareFailed { ids, error }
         })
     }
 
@@ -450,8 +510,10 @@ pub struct Stored {
     pub id: QueueId,
     /// When it arrived, in seconds since 1970.
     pub arrived: u64,
-    /// Itself, with its trace.
+    /// Itself, with its trace. Without its data, if that was spilled.
     pub message: Message,
+    /// Where its data is then.
+    pub spilled: Option<Spilled>,
 }
 
 /// Why a message could not be read back.

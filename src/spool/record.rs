@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! message                                      settlement
-//!   0  kind           1  = 1                     0  kind    1  = 2
+//!   0  kind           1  = 1, or 3 spilled       0  kind    1  = 2
 //!   1  body           1  0 7BIT, 1 8BITMIME,     1  zero    3
 //!                        2 BINARYMIME            4  ranges  4
 //!   2  flags          1  bit 0: SMTPUTF8,        8  ranges: run 8, first 8, last 8
@@ -16,7 +16,8 @@
 //!  48  data           8  octets of it
 //!  56  envelope: the reverse path if there is one, the forward paths; each as
 //!      local part 4, domain 4 (octets of them), local part, domain
-//!      trace, data
+//!      trace
+//!      data; of a spilled message instead of it: run 8, number 8 (the file's name), crc 4 (of the data), zero 4
 //! ```
 //!
 //! The message has a checksum of its own, beside its batch's, because the courier reads messages and not batches. What
@@ -24,6 +25,7 @@
 
 use super::Stored;
 use super::header::{Checksum, Fields};
+use super::spill::{SPILLED, Spilled};
 use crate::QueueId;
 use crate::smtp::{Address, Body, Envelope, Message};
 
@@ -35,6 +37,7 @@ pub(super) const RANGE: usize = 24;
 
 const KIND_MESSAGE: u8 = 1;
 const KIND_SETTLEMENT: u8 = 2;
+const KIND_SPILLED: u8 = 3;
 const SMTPUTF8: u8 = 1;
 const REVERSE_PATH: u8 = 2;
 const CRC: std::ops::Range<usize> = 4..8;
@@ -47,9 +50,9 @@ pub(super) struct IdRange {
     pub last: u64,
 }
 
-/// Octets of a message's record.
-pub(super) fn size(message: &Message) -> u64 {
-    (MESSAGE + envelope_size(&message.envelope) + message.trace.len() + message.data.len()) as u64
+/// Octets of the record of a message with so many octets of data, or of words on its file.
+pub(super) fn size(message: &Message, data: usize) -> u64 {
+    (MESSAGE + envelope_size(&message.envelope) + message.trace.len() + data) as u64
 }
 
 fn envelope_size(envelope: &Envelope) -> usize {
@@ -57,8 +60,19 @@ fn envelope_size(envelope: &Envelope) -> usize {
     addresses.map(|address| 8 + address.local_part().len() + address.domain().len()).sum()
 }
 
-/// Appends a message's head to `heads`; its data comes behind it in the log. The checksum is left for [`seal`].
-pub(super) fn encode_head(heads: &mut Vec<u8>, id: QueueId, arrived: u64, message: &Message) {
+/// Appends a message's head to `heads`; its data, or what is to be said of its file, comes behind it in the log. The
+/// checksum is left for [`seal`].
+pub(super) fn encode_head(
+    heads: &mut Vec<u8>,
+    id: QueueId,
+    arrived: u64,
+    message: &Message,
+    spilled: Option<&Spilled>,
+) {
+    let (kind, data) = match spilled {
+        None => (KIND_MESSAGE, message.data.len() as u64),
+        Some(spilled) => (KIND_SPILLED, spilled.octets()),
+    };
     let Envelope { reverse_path, forward_paths, body, smtputf8 } = &message.envelope;
     let body = match body {
         Body::SevenBit => 0,
@@ -68,10 +82,8 @@ pub(super) fn encode_head(heads: &mut Vec<u8>, id: QueueId, arrived: u64, messag
     let flags = if *smtputf8 { SMTPUTF8 } else { 0 } | if reverse_path.is_some() { REVERSE_PATH } else { 0 };
     let envelope = envelope_size(&message.envelope);
     heads.reserve(MESSAGE + envelope + message.trace.len());
-    heads.extend([KIND_MESSAGE, body, flags, 0, 0, 0, 0, 0]);
-    for number in
-        [id.run, id.counter, arrived, envelope as u64, message.trace.len() as u64, message.data.len() as u64]
-    {
+    heads.extend([kind, body, flags, 0, 0, 0, 0, 0]);
+    for number in [id.run, id.counter, arrived, envelope as u64, message.trace.len() as u64, data] {
         heads.extend(number.to_le_bytes());
     }
     for address in reverse_path.iter().chain(forward_paths) {
@@ -113,6 +125,8 @@ pub(super) enum Outline {
         id: QueueId,
         /// Octets of the whole record.
         size: u64,
+        /// Whether the data is in a file, which the record's last [`SPILLED`] octets tell of.
+        is_spilled: bool,
     },
     Settlement {
         ranges: u32,
@@ -122,13 +136,15 @@ pub(super) enum Outline {
 /// Reads the first octets of a record ([`MESSAGE`] of them, or what the batch has). None for what is no record.
 pub(super) fn outline(octets: &[u8]) -> Option<Outline> {
     match *octets.first()? {
-        KIND_MESSAGE => {
+        kind @ (KIND_MESSAGE | KIND_SPILLED) => {
             let mut fields = Fields(octets.get(CRC.end..MESSAGE)?);
             let id = QueueId { run: fields.u64()?, counter: fields.u64()? };
             let _arrived = fields.u64()?;
             let (envelope, trace, data) = (fields.u64()?, fields.u64()?, fields.u64()?);
-            let size = (MESSAGE as u64).checked_add(envelope)?.checked_add(trace)?.checked_add(data)?;
-            Some(Outline::Message { id, size })
+            let is_spilled = kind == KIND_SPILLED;
+            let behind = if is_spilled { SPILLED as u64 } else { data };
+            let size = (MESSAGE as u64).checked_add(envelope)?.checked_add(trace)?.checked_add(behind)?;
+            Some(Outline::Message { id, size, is_spilled })
         }
         KIND_SETTLEMENT => Some(Outline::Settlement { ranges: Fields(octets.get(4..SETTLEMENT)?).u32()? }),
         _ => None,
@@ -143,7 +159,12 @@ pub(super) fn decode_range(octets: &[u8]) -> Option<IdRange> {
 
 /// Reads a whole message record. None if its checksum or its lengths are wrong.
 pub(super) fn decode_message(mut record: Vec<u8>) -> Option<Stored> {
-    if record.first() != Some(&KIND_MESSAGE) || record.len() < MESSAGE {
+    let is_spilled = match record.first()? {
+        &KIND_MESSAGE => false,
+        &KIND_SPILLED => true,
+        _ => return None,
+    };
+    if record.len() < MESSAGE {
         return None;
     }
     if record[CRC] != message_crc(&record, &[]).to_le_bytes() {
@@ -156,9 +177,11 @@ pub(super) fn decode_message(mut record: Vec<u8>) -> Option<Stored> {
     let (envelope, trace, data) = (fields.u64()?, fields.u64()?, fields.u64()?);
     let mut addresses = Fields(fields.octets(envelope)?);
     let trace = fields.octets(trace)?.to_vec();
-    if fields.0.len() as u64 != data {
+    let behind = fields.0.len();
+    if behind as u64 != if is_spilled { SPILLED as u64 } else { data } {
         return None;
     }
+    let spilled = if is_spilled { Some(Spilled::decode(fields.0, data)?) } else { None };
     let reverse_path = if flags & REVERSE_PATH != 0 { Some(decode_address(&mut addresses)?) } else { None };
     let mut forward_paths = Vec::new();
     while !addresses.0.is_empty() {
@@ -171,9 +194,9 @@ pub(super) fn decode_message(mut record: Vec<u8>) -> Option<Stored> {
         _ => return None,
     };
     let envelope = Envelope { reverse_path, forward_paths, body, smtputf8: flags & SMTPUTF8 != 0 };
-    let head = record.len() - data as usize;
-    record.drain(..head);
-    Some(Stored { id, arrived, message: Message { envelope, trace, data: record } })
+    let head = record.len() - behind;
+    record.drain(..if is_spilled { record.len() } else { head });
+    Some(Stored { id, arrived, message: Message { envelope, trace, data: record }, spilled })
 }
 
 fn decode_address(fields: &mut Fields<'_>) -> Option<Address> {
@@ -190,7 +213,7 @@ mod tests {
 
     fn encode(id: QueueId, arrived: u64, message: &Message) -> Vec<u8> {
         let mut record = Vec::new();
-        encode_head(&mut record, id, arrived, message);
+        encode_head(&mut record, id, arrived, message, None);
         seal(&mut record, &message.data);
         record.extend(&message.data);
         record
@@ -220,9 +243,9 @@ mod tests {
         fn a_message_reads_back_as_written(message in message(), run: u64, counter: u64, arrived: u64) {
             let id = QueueId { run, counter };
             let record = encode(id, arrived, &message);
-            prop_assert_eq!(size(&message), record.len() as u64);
-            prop_assert_eq!(outline(&record), Some(Outline::Message { id, size: record.len() as u64 }));
-            prop_assert_eq!(decode_message(record), Some(Stored { id, arrived, message }));
+            prop_assert_eq!(size(&message, message.data.len()), record.len() as u64);
+            prop_assert_eq!(outline(&record), Some(Outline::Message { id, size: record.len() as u64, is_spilled: false }));
+            prop_assert_eq!(decode_message(record), Some(Stored { id, arrived, message, spilled: None }));
         }
 
         #[test]

@@ -13,7 +13,7 @@
 //! Nothing is written to a segment that holds a batch, so recovery may be killed anywhere and run again. Only its last
 //! steps change names: files without a batch are free for use, and one of them becomes the fresh segment.
 
-use std::collections::VecDeque;
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::fmt;
 use std::io::{self, IoSlice};
 use std::path::{Path, PathBuf};
@@ -25,6 +25,7 @@ use super::live::{Live, Settles};
 use super::record::IdRange;
 use super::scan::{Item, Scan, Sight, Window, read_what_can_be};
 use super::segment::{self, Name, Segment, Stock};
+use super::spill::{SPILL, SpillName};
 use super::{Pending, QUARANTINE, SPOOL, Spool, SpoolOptions, is_space};
 use crate::QueueId;
 use crate::disk::{Disk, Open, write_all_at};
@@ -84,6 +85,8 @@ pub enum Reason {
     Unreadable,
     /// The checksum is right, and the records make no sense.
     Malformed,
+    /// A large message's file is gone.
+    NoFile,
 }
 
 impl fmt::Display for Damage {
@@ -94,6 +97,7 @@ impl fmt::Display for Damage {
             Reason::Torn => "a batch is broken",
             Reason::Unreadable => "the disk can't read",
             Reason::Malformed => "a batch makes no sense",
+            Reason::NoFile => "the file of a large message is gone",
         };
         let Damage { segment, offset, octets, .. } = self;
         write!(f, "{what}: segment {segment:016x}, {octets} octets at {offset}")?;
@@ -174,6 +178,7 @@ pub(super) fn recover(
     }
     drop(window);
     walk.end();
+    walk.judge_files(&*disk)?;
     for damage in &mut walk.report.damage {
         quarantine(&*disk, &walk.segments, damage)?;
     }
@@ -181,7 +186,7 @@ pub(super) fn recover(
 }
 
 fn make_directories(disk: &dyn Disk) -> Result<(), RecoverError> {
-    for path in [SPOOL, QUARANTINE] {
+    for path in [SPOOL, QUARANTINE, SPILL] {
         match disk.create_dir(Path::new(path)) {
             Err(error) if error.kind() != io::ErrorKind::AlreadyExists => at(Path::new(path), Err(error))?,
             _ => {}
@@ -222,6 +227,8 @@ struct Walk {
     /// Where the batches from the head on begin.
     batches: VecDeque<Position>,
     settled: Vec<IdRange>,
+    /// The files of large messages.
+    spilled: HashMap<QueueId, SpillName>,
     /// Segments, in order.
     segments: Vec<Segment>,
     /// Breaks that reach to the end of a segment and nothing behind has explained yet.
@@ -315,12 +322,16 @@ impl Walk {
         let mut messages = 0;
         let pending = &mut self.pending;
         let settled = &mut self.settled;
+        let spilled = &mut self.spilled;
         let sound = scan.records(header, |item| match item {
             Item::Message(id, place) => {
                 messages += 1;
                 if needs_delivery {
                     pending.push_back(Pending { id, place });
                 }
+            }
+            Item::Spilled(id, name) => {
+                spilled.insert(id, name);
             }
             Item::Settled(range) => settled.push(range),
         })?;
@@ -358,6 +369,26 @@ impl Walk {
         });
         let settled = Settled::new(std::mem::take(&mut self.settled));
         self.pending.retain(|pending| !settled.contains(pending.id));
+        let pending: HashSet<QueueId> = self.pending.iter().map(|pending| pending.id).collect();
+        self.spilled.retain(|id, _| pending.contains(id));
+    }
+
+    /// Compares the large messages' files with those that there should be: what is missing is damage, and what nobody
+    /// names is removed, as far as that works.
+    fn judge_files(&mut self, disk: &dyn Disk) -> Result<(), RecoverError> {
+        let names = at(Path::new(SPILL), disk.list(Path::new(SPILL)))?;
+        let there: HashSet<SpillName> = names.iter().filter_map(|name| SpillName::parse(name)).collect();
+        let named: HashSet<SpillName> = self.spilled.values().copied().collect();
+        for name in there.difference(&named) {
+            let _ = disk.remove(&name.path());
+        }
+        for pending in &self.pending {
+            if self.spilled.get(&pending.id).is_some_and(|name| !there.contains(name)) {
+                let Position { segment, offset } = pending.place.position();
+                self.report.damage.push(damage(segment, offset, pending.place.octets, Reason::NoFile));
+            }
+        }
+        Ok(())
     }
 }
 
@@ -470,6 +501,9 @@ fn open(
         end,
         link: walk.link,
         stock,
+        spills: 0,
+        spilled: walk.spilled,
+        spent: Vec::new(),
         under_way: false,
         failed: false,
     };

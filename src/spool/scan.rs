@@ -7,6 +7,7 @@ use std::io;
 
 use super::header::{Checksum, HEADER, Header, Position, VERSION, summed};
 use super::record::{IdRange, MESSAGE, Outline, RANGE, SETTLEMENT, decode_range, outline};
+use super::spill::{SPILLED, SpillName, Spilled};
 use super::{Place, Reason};
 use crate::QueueId;
 use crate::disk::File;
@@ -29,6 +30,8 @@ pub(super) enum Sight {
 /// What a batch holds.
 pub(super) enum Item {
     Message(QueueId, Place),
+    /// The message before has its data in this file.
+    Spilled(QueueId, SpillName),
     Settled(IdRange),
 }
 
@@ -92,8 +95,12 @@ impl<'a> Scan<'a> {
                 return Ok(false);
             };
             let size = match outline(octets) {
-                Some(Outline::Message { id, size }) if size <= left => {
+                Some(Outline::Message { id, size, is_spilled }) if size <= left => {
                     each(Item::Message(id, Place { segment: self.sequence, offset, octets: size }));
+                    if is_spilled {
+                        let Some(name) = self.spill_name(offset + size)? else { return Ok(false) };
+                        each(Item::Spilled(id, name));
+                    }
                     size
                 }
                 Some(Outline::Settlement { ranges }) => {
@@ -108,6 +115,12 @@ impl<'a> Scan<'a> {
             offset += size;
         }
         Ok(offset == end)
+    }
+
+    /// The name of the file that a record which ends there tells of.
+    fn spill_name(&mut self, end: u64) -> io::Result<Option<SpillName>> {
+        let octets = self.octets(end - SPILLED as u64, SPILLED)?;
+        Ok(octets.and_then(|octets| Spilled::decode(octets, 0)).map(|spilled| spilled.name))
     }
 
     fn ranges(&mut self, start: u64, count: u32, each: &mut impl FnMut(Item)) -> io::Result<bool> {

@@ -125,7 +125,7 @@ fn write_zeros(file: &dyn File, size: u64) -> io::Result<()> {
 /// Octets of one write of zeros.
 const ZEROS: usize = 1 << 20;
 
-/// The job that makes the next segment ready and removes files that are free beyond need.
+/// The job that makes the next segment ready, and removes files that nobody needs.
 pub struct Prepare {
     disk: Arc<dyn Disk>,
     make: Option<Make>,
@@ -179,6 +179,16 @@ impl Stock {
         } else {
             self.remove.push(segment.path);
         }
+    }
+
+    /// Has a file removed.
+    pub fn remove(&mut self, path: PathBuf) {
+        self.remove.push(path);
+    }
+
+    /// The disk that all of it lies on.
+    pub fn disk(&self) -> &Arc<dyn Disk> {
+        &self.disk
     }
 
     /// How to make a segment of `size` octets.

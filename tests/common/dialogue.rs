@@ -12,6 +12,10 @@ pub struct Dialogue {
     pub replies: Vec<u8>,
     pub messages: Vec<Message>,
     pub closed: Option<CloseReason>,
+    /// Whether parts of large messages find no room.
+    pub refuse_spills: bool,
+    /// Of the message under way, the parts that were handed out.
+    spilled: Vec<u8>,
     carry: Vec<u8>,
 }
 
@@ -26,6 +30,8 @@ impl Dialogue {
             replies: Vec::new(),
             messages: Vec::new(),
             closed: None,
+            refuse_spills: false,
+            spilled: Vec::new(),
             carry: Vec::new(),
         }
     }
@@ -39,6 +45,9 @@ impl Dialogue {
             let progress = self.session.advance(&input, &mut out);
             assert!(progress.consumed <= input.len());
             input.drain(..progress.consumed);
+            if !self.session.is_spilling() && !matches!(progress.need, Need::Commit(_)) {
+                self.spilled.clear();
+            }
             match progress.need {
                 Need::Input => break,
                 Need::Room => assert!(out.is_full(), "room is asked for when there is none"),
@@ -51,7 +60,13 @@ impl Dialogue {
                     };
                     self.session.answer_recipient(answer, &mut out);
                 }
-                Need::Commit(message) => {
+                Need::Spill(_) if self.refuse_spills => self.session.spilled(Err(Reply::STORAGE_FULL)),
+                Need::Spill(part) => {
+                    self.spilled.extend_from_slice(&part);
+                    self.session.spilled(Ok(part));
+                }
+                Need::Commit(mut message) => {
+                    message.data.splice(..0, self.spilled.drain(..));
                     self.messages.push(message);
                     let id = QueueId { run: 0, counter: self.messages.len() as u64 };
                     self.session.committed(Ok(id), &mut out);
@@ -82,7 +97,13 @@ pub fn codes(replies: &[u8]) -> Vec<u16> {
 
 /// Runs `input` through a fresh session, cut at the given offsets.
 pub fn run(input: &[u8], cuts: &[usize]) -> Dialogue {
+    run_spilling(input, cuts, usize::MAX)
+}
+
+/// As [`run`], with a session that hands out mail data beyond so many octets.
+pub fn run_spilling(input: &[u8], cuts: &[usize], spill_beyond: usize) -> Dialogue {
     let mut dialogue = Dialogue::new();
+    dialogue.session.spill_beyond(spill_beyond);
     let mut start = 0;
     for &cut in cuts.iter().chain([&input.len()]) {
         dialogue.feed(&input[start..cut]);
