@@ -173,11 +173,7 @@ fn a_bad_value_is_said_with_its_place_and_its_mend() {
         ("max-connections", "0", "'0' is too small, the least is 1"),
         ("max-connections", "many", "'many' is not a whole number of at least 1"),
         ("memory", "1.5GiB", "'1.5GiB' is not a size, like 50MiB, 64KiB or 1000 (octets)"),
-        (
-            "memory",
-            "10MiB",
-            "10MiB cannot hold one largest message of 50MiB; mend memory or max-message-size",
-        ),
+        ("memory", "10KiB", "10KiB is too little for even a few sessions; give 8MiB or more; raise memory"),
         ("spool-size", "255MiB", "255MiB is less than four segments, 256MiB; raise spool-size"),
         ("command-timeout", "0", "'0' leaves no time; say a duration like 5m"),
         ("data-timeout", "3 minutes", "'3 minutes' is not a duration, like 30s, 500ms, 5m or 1h"),
