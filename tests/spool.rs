@@ -8,9 +8,11 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use fastsmtp::QueueId;
+use fastsmtp::disk::{Disk, Open, read_full_at};
 use fastsmtp::smtp::{Address, Body, Envelope, Message};
 use fastsmtp::spool::{
-    Damage, Durable, Full, Pending, Place, ReadError, Reason, RecoverError, Recovered, Spool, SpoolOptions,
+    Damage, Durable, Full, Pending, Place, ReadError, Reason, RecoverError, Recovered, SpillDone, Spilled,
+    Spool, SpoolOptions, Stored,
 };
 use faulty_disk::{Crash, EIO, ENOSPC, Fault, FaultyDisk, next_random};
 
@@ -36,6 +38,19 @@ fn message(seed: u64, size: usize) -> Message {
     Message { envelope, trace: format!("Received: {seed}\r\n").into_bytes(), data }
 }
 
+/// A message as it was appended, with the data from its file if it has one.
+fn whole(stored: Result<Stored, ReadError>, disk: &FaultyDisk) -> Result<Stored, ReadError> {
+    let mut stored = stored?;
+    if let Some(spilled) = stored.spilled.take() {
+        let file = disk.open(&spilled.path(), Open::Read).map_err(ReadError::Io)?;
+        let mut octets = vec![0; stored.message.trace.len() + spilled.octets() as usize];
+        let read = read_full_at(&*file, &mut octets, 0).map_err(ReadError::Io)?;
+        assert_eq!(read, octets.len(), "a file is whole before its record is durable");
+        stored.message.data = octets.split_off(stored.message.trace.len());
+    }
+    Ok(stored)
+}
+
 /// What was promised about the messages of all runs.
 #[derive(Default)]
 struct Oracle {
@@ -49,7 +64,7 @@ struct Oracle {
 }
 
 impl Oracle {
-    fn check(&self, spool: &Spool, recovered: &Recovered, story: &str) {
+    fn check(&self, spool: &Spool, disk: &FaultyDisk, recovered: &Recovered, story: &str) {
         let pending: BTreeSet<QueueId> = recovered.pending.iter().map(|pending| pending.id).collect();
         assert_eq!(pending.len(), recovered.pending.len(), "{story}: a message twice");
         for id in &self.durable {
@@ -59,7 +74,7 @@ impl Oracle {
         for Pending { id, place } in &recovered.pending {
             assert!(!self.settled.contains(id), "{story}: {id} was settled and came back");
             let message = self.appended.get(id).unwrap_or_else(|| panic!("{story}: {id} was never appended"));
-            match spool.locate(place).read() {
+            match whole(spool.locate(place).read(), disk) {
                 Ok(stored) => assert_eq!((stored.id, &stored.message), (*id, message), "{story}"),
                 Err(ReadError::Io(_)) => {} // the fault struck here
                 Err(error) => panic!("{story}: {id}: {error}"),
@@ -92,7 +107,7 @@ impl Driver {
         match Spool::recover(Arc::new(self.disk.clone()), self.options) {
             Ok((spool, recovered)) => {
                 if !self.disk.is_crashed() {
-                    self.oracle.check(&spool, &recovered, story);
+                    self.oracle.check(&spool, &self.disk, &recovered, story);
                 }
                 // What recovery found is as good as answered; what it did not find does not come back.
                 self.oracle.settling.clear();
@@ -159,14 +174,44 @@ impl Driver {
             };
             let seed = self.pick(u64::MAX);
             let message = message(seed, size);
+            let spilled = if self.pick(4) == 0 && size > 0 { Some(self.spill(&message)) } else { None };
             let next = self.spool().next_id();
-            match self.spool().append(message.clone(), seed) {
+            let appended = match spilled {
+                None => self.spool().append(message.clone(), seed),
+                Some(None) => continue, // the fault struck here
+                Some(Some(spilled)) => {
+                    let without_data = Message { data: Vec::new(), ..message.clone() };
+                    self.spool().append_spilled(without_data, seed, spilled)
+                }
+            };
+            match appended {
                 Ok(id) => {
                     assert_eq!(id, next);
                     assert!(self.oracle.appended.insert(id, message).is_none(), "an id was given twice");
                 }
                 Err(Full) => self.refused += 1,
             }
+        }
+    }
+
+    /// Puts a message's data into a file of its own, in parts; sometimes it is given up on the way.
+    fn spill(&mut self, message: &Message) -> Option<Spilled> {
+        let mut spill = self.spool().spill(message.trace.len() as u64);
+        for part in message.data.chunks(3000) {
+            match spill.write(part.to_vec()).run() {
+                SpillDone::Written(written, _) => spill = written,
+                SpillDone::Finished(_) => panic!("this was not the last part"),
+                SpillDone::Failed(_) => return None,
+            }
+        }
+        if self.pick(5) == 0 {
+            self.spool().give_up(spill);
+            return None;
+        }
+        match spill.finish(Vec::new()).run() {
+            SpillDone::Finished(spilled) => Some(spilled),
+            SpillDone::Written(..) => panic!("this was the last part"),
+            SpillDone::Failed(_) => None,
         }
     }
 
@@ -213,7 +258,7 @@ impl Driver {
                     assert!(self.oracle.durable.insert(id));
                     self.open.push((id, place));
                     let stored = self.spool().locate(&place).read();
-                    if let Ok(stored) = stored {
+                    if let Ok(stored) = whole(stored, &self.disk) {
                         assert_eq!(stored.message, self.oracle.appended[&id]);
                     }
                 }
@@ -247,7 +292,7 @@ fn whatever_a_crash_leaves_what_was_durable_is_recovered() {
                 let story = format!("seed {seed}, crash at operation {operation}, {mode:?}");
                 let after = disk.after(mode);
                 let (spool, recovered) = Spool::recover(Arc::new(after.clone()), OPTIONS).expect(&story);
-                driver.oracle.check(&spool, &recovered, &story);
+                driver.oracle.check(&spool, &after, &recovered, &story);
                 // The next run leaves the log in order too: with one more batch, and another crash.
                 let more = one_more(spool);
                 let (_, again) = Spool::recover(Arc::new(after.after(Crash::Lost)), OPTIONS).expect(&story);
@@ -281,9 +326,9 @@ fn an_error_at_any_operation_loses_nothing_that_was_durable() {
                 disk.heal();
                 for mode in [Crash::Lost, Crash::Kept, Crash::Any(7)] {
                     let story = format!("seed {seed}, {fault:?} at operation {operation}, {mode:?}");
-                    let (spool, recovered) =
-                        Spool::recover(Arc::new(disk.after(mode)), OPTIONS).expect(&story);
-                    driver.oracle.check(&spool, &recovered, &story);
+                    let after = disk.after(mode);
+                    let (spool, recovered) = Spool::recover(Arc::new(after.clone()), OPTIONS).expect(&story);
+                    driver.oracle.check(&spool, &after, &recovered, &story);
                 }
             }
         }
@@ -503,7 +548,7 @@ fn a_newer_format_is_refused_by_name() {
         octets[92..96].copy_from_slice(&crc.to_le_bytes());
     });
     let error = Spool::recover(Arc::new(disk), OPTIONS).err().unwrap();
-    assert!(matches!(error, RecoverError::Newer { found: 7, known: 1, .. }));
+    assert!(matches!(error, RecoverError::Newer { found: 7, known: 2, .. }));
     let text = error.to_string();
     assert!(text.contains(path.to_str().unwrap()) && text.contains("version 7"), "{text}");
 }

@@ -159,9 +159,9 @@ pub(super) fn decode_range(octets: &[u8]) -> Option<IdRange> {
 
 /// Reads a whole message record. None if its checksum or its lengths are wrong.
 pub(super) fn decode_message(mut record: Vec<u8>) -> Option<Stored> {
-    let is_spilled = match record.first()? {
-        &KIND_MESSAGE => false,
-        &KIND_SPILLED => true,
+    let is_spilled = match *record.first()? {
+        KIND_MESSAGE => false,
+        KIND_SPILLED => true,
         _ => return None,
     };
     if record.len() < MESSAGE {

@@ -162,8 +162,8 @@ impl Spilled {
         self.octets
     }
 
-    /// The file's path.
-    pub(crate) fn path(&self) -> PathBuf {
+    /// The file's path below the data directory.
+    pub fn path(&self) -> PathBuf {
         self.name.path()
     }
 
