@@ -80,7 +80,7 @@ impl Exchange {
             let progress = self.session.advance(&input[consumed..], &mut out);
             consumed += progress.consumed;
             match progress.need {
-                Need::Spill(part) => session.spilled(Ok(part)),
+                Need::Spill(part) => self.session.spilled(Ok(part)),
                 Need::Input | Need::Close(_) => break,
                 Need::Room => unreachable!("a message has few replies"),
                 Need::Sender(envelope) => self.session.answer_sender(Ok(envelope), &mut out),
