@@ -38,6 +38,12 @@ pub const OUTBOX_MAX: usize = 16 * 1024;
 /// The longest single reply, all its lines: EHLO with every extension stays far below.
 pub const REPLY_MAX: usize = 1024;
 
+/// Octets of one line of a reply that our client takes, with its CRLF. RFC 5321 4.5.3.1.5 allows 512; twice that for those who count badly.
+pub const REPLY_LINE_MAX: usize = 1024;
+
+/// Lines of such a reply: EHLO's has one for each extension, of which not forty are registered.
+pub const REPLY_LINES_MAX: usize = 128;
+
 /// The receive buffer that the loop's sessions share, in octets: the most one connection is read in one system call.
 /// Large enough that a megabyte takes a dozen calls, small enough for the processor's second-level cache.
 pub const RECEIVE_BUFFER: usize = 128 * 1024;

@@ -22,7 +22,7 @@ use std::sync::Arc;
 
 use super::{Body, Envelope, is_host_name};
 
-pub use replies::{REPLY_LINE_MAX, REPLY_LINES_MAX, Replies, Reply, ReplyError, Status};
+pub use replies::{Replies, Reply, ReplyError, Status};
 
 /// What a reply answers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

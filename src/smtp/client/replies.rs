@@ -12,11 +12,7 @@
 
 use std::fmt;
 
-/// Octets of one line of a reply with its CRLF. RFC 5321 4.5.3.1.5 allows 512; twice that for those who count badly.
-pub const REPLY_LINE_MAX: usize = 1024;
-
-/// Lines of one reply: EHLO's has one for each extension, of which not forty are registered.
-pub const REPLY_LINES_MAX: usize = 128;
+use crate::limits::{REPLY_LINE_MAX, REPLY_LINES_MAX};
 
 /// A reply, borrowed from where it was received.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
