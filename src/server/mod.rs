@@ -233,6 +233,11 @@ impl<S: Stream> Server<S> {
         self.connections.len()
     }
 
+    /// Octets of mail data in memory, as the budget counts them.
+    pub fn memory(&self) -> u64 {
+        self.memory
+    }
+
     /// How many messages wait for delivery.
     pub fn queued(&self) -> usize {
         self.queue.len()
