@@ -149,7 +149,7 @@ impl<S: Stream> Server<S> {
         self.mark_dirty(key);
         self.list(key);
         if self.stop.is_some() {
-            self.dismiss_if_idle(key);
+            self.dismiss_if_idle(key, now);
         }
     }
 

@@ -39,7 +39,7 @@ impl<S: Stream> Server<S> {
             }
             self.drive(key, now);
             if self.stop.is_some() {
-                self.dismiss_if_idle(key);
+                self.dismiss_if_idle(key, now);
             }
             self.watch(key);
             if self.connections.get(key).is_some_and(|connection| connection.can_advance()) {
@@ -237,12 +237,12 @@ impl<S: Stream> Server<S> {
             Deadline::Judge(_) => {
                 if !connection.judge_minute(now.ms()) {
                     self.counters.timeouts += 1;
-                    self.dismiss(key, Reply::DATA_TIMEOUT, CloseReason::DataTimeout);
+                    self.dismiss(key, Reply::DATA_TIMEOUT, CloseReason::DataTimeout, now);
                 }
             }
             Deadline::Dismiss(_, reply, reason) => {
                 self.counters.timeouts += 1;
-                self.dismiss(key, reply, reason);
+                self.dismiss(key, reply, reason, now);
             }
             Deadline::Close(_, reason) => {
                 self.counters.timeouts += u64::from(reason == CloseReason::WriteTimeout);
