@@ -56,10 +56,8 @@ impl<S: Stream> Server<S> {
                 Received::Octets(octets) => {
                     self.counters.early_talkers += 1;
                     if !self.options.greeting_delay.is_zero() {
-                        connection.session.dismiss(Reply::EARLY_TALKER, &mut connection.outbox);
-                        connection.phase =
-                            Phase::Finishing(CloseReason::Session(smtp::CloseReason::Dismissed));
-                        return self.mark_dirty(key);
+                        let reason = CloseReason::Session(smtp::CloseReason::Dismissed);
+                        return self.dismiss(key, Reply::EARLY_TALKER, reason, now);
                     }
                     connection.carry = self.buffer[..octets].to_vec();
                     connection.has_fresh_carry = true;
