@@ -201,7 +201,8 @@ impl Maildirs {
     }
 
     /// Where a message that may have been delivered before goes in `mailbox`; `None` if it is there already, in `new/`
-    /// or `cur/`, octet for octet. A name that other octets have is passed over.
+    /// or `cur/`, octet for octet. A name that other octets have is passed over. What an earlier attempt left in `tmp/`
+    /// goes: this one may write its file into another mailbox, and nobody else would ever remove that.
     pub fn place(
         &mut self,
         mailbox: &MailboxPath,
@@ -210,6 +211,7 @@ impl Maildirs {
         delivered: &mut Delivered,
     ) -> io::Result<Option<Place>> {
         for base in base.candidates() {
+            self.discard(&Place { mailbox: mailbox.clone(), base });
             match self.look_for(mailbox, base, content, delivered)? {
                 Found::Nothing => return Ok(Some(Place { mailbox: mailbox.clone(), base })),
                 Found::Same => return Ok(None),

@@ -146,8 +146,8 @@ impl<S: Stream> Server<S> {
         self.mark_dirty(key);
         self.list(key);
         match self.stop {
-            Some(stop) if stop.is_over => self.dismiss(key, Reply::SHUTTING_DOWN, CloseReason::Shutdown),
-            Some(_) => self.dismiss_if_idle(key),
+            Some(stop) if stop.is_over => self.dismiss(key, Reply::SHUTTING_DOWN, CloseReason::Shutdown, now),
+            Some(_) => self.dismiss_if_idle(key, now),
             None => {}
         }
     }

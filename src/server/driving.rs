@@ -39,7 +39,7 @@ impl<S: Stream> Server<S> {
             }
             self.drive(key, now);
             if self.stop.is_some() {
-                self.dismiss_if_idle(key);
+                self.dismiss_if_idle(key, now);
             }
             self.watch(key);
             if self.connections.get(key).is_some_and(|connection| connection.can_advance()) {
@@ -56,10 +56,8 @@ impl<S: Stream> Server<S> {
                 Received::Octets(octets) => {
                     self.counters.early_talkers += 1;
                     if !self.options.greeting_delay.is_zero() {
-                        connection.session.dismiss(Reply::EARLY_TALKER, &mut connection.outbox);
-                        connection.phase =
-                            Phase::Finishing(CloseReason::Session(smtp::CloseReason::Dismissed));
-                        return self.mark_dirty(key);
+                        let reason = CloseReason::Session(smtp::CloseReason::Dismissed);
+                        return self.dismiss(key, Reply::EARLY_TALKER, reason, now);
                     }
                     connection.carry = self.buffer[..octets].to_vec();
                     connection.has_fresh_carry = true;
@@ -244,12 +242,12 @@ impl<S: Stream> Server<S> {
             Deadline::Judge(_) => {
                 if !connection.judge_minute(now.ms()) {
                     self.counters.timeouts += 1;
-                    self.dismiss(key, Reply::DATA_TIMEOUT, CloseReason::DataTimeout);
+                    self.dismiss(key, Reply::DATA_TIMEOUT, CloseReason::DataTimeout, now);
                 }
             }
             Deadline::Dismiss(_, reply, reason) => {
                 self.counters.timeouts += 1;
-                self.dismiss(key, reply, reason);
+                self.dismiss(key, reply, reason, now);
             }
             Deadline::Close(_, reason) => {
                 self.counters.timeouts += u64::from(reason == CloseReason::WriteTimeout);

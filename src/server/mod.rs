@@ -226,7 +226,7 @@ impl<S: Stream> Server<S> {
             let until_ms = now.ms() + self.options.shutdown_grace.as_millis() as u64;
             self.stop = Some(Stopping { until_ms, is_over: false });
             for key in self.connections.keys() {
-                self.dismiss_if_idle(key);
+                self.dismiss_if_idle(key, now);
             }
         }
     }
@@ -239,6 +239,11 @@ impl<S: Stream> Server<S> {
     /// How many connections are open.
     pub fn connections(&self) -> usize {
         self.connections.len()
+    }
+
+    /// Octets of mail data in memory, as the budget counts them.
+    pub fn memory(&self) -> u64 {
+        self.memory
     }
 
     /// How many messages wait for delivery.
@@ -264,21 +269,23 @@ impl<S: Stream> Server<S> {
         }
     }
 
-    fn dismiss(&mut self, key: Key, reply: Reply, reason: CloseReason) {
+    /// Says a last reply, which the client has its time to take, however long it was silent before.
+    fn dismiss(&mut self, key: Key, reply: Reply, reason: CloseReason, now: Now) {
         let Some(connection) = self.connections.get_mut(key) else { return };
         connection.session.dismiss(reply, &mut connection.outbox);
+        connection.progressed(now.ms(), 0);
         connection.phase = Phase::Finishing(reason);
         self.charge(key);
         self.mark_dirty(key);
     }
 
-    fn dismiss_if_idle(&mut self, key: Key) {
+    fn dismiss_if_idle(&mut self, key: Key, now: Now) {
         if let Some(connection) = self.connections.get(key)
             && matches!(connection.phase, Phase::Open | Phase::Greeting(_))
             && !connection.is_parked
             && !connection.session.is_in_transaction()
         {
-            self.dismiss(key, Reply::SHUTTING_DOWN, CloseReason::Shutdown);
+            self.dismiss(key, Reply::SHUTTING_DOWN, CloseReason::Shutdown, now);
         }
     }
 
@@ -317,7 +324,7 @@ impl<S: Stream> Server<S> {
                     .get(key)
                     .is_some_and(|connection| connection.phase == Phase::Open && !connection.is_parked)
                 {
-                    self.dismiss(key, Reply::SHUTTING_DOWN, CloseReason::Shutdown);
+                    self.dismiss(key, Reply::SHUTTING_DOWN, CloseReason::Shutdown, now);
                 }
             }
             return None;

@@ -211,6 +211,8 @@ impl Stock {
         }
         if self.retry_ms.is_some_and(|retry_ms| now_ms >= retry_ms) {
             self.retry_ms = None;
+            // Behind a next one nothing is made until a message wants it: only that would show that there is space again.
+            self.blocked &= self.next.is_none();
         }
         let make = self.size_due(may_grow).map(|size| self.make(size, size == self.segment_size));
         if make.is_none() && self.remove.is_empty() {

@@ -3,8 +3,8 @@
 //! What is written is in the page cache, and on the disk after a sync of that file; names are on the disk after a sync
 //! of their directory. A crash keeps everything synced and, of the rest, what [`Crash`] says: nothing, all, or any part
 //! in any order, by sectors of 512 octets, which alone are written whole or not at all. A failed sync leaves data in
-//! the cache that will never reach the disk, until [`File::drop_cache`] shows the truth. Operations are counted from 0;
-//! a fault strikes at one of them.
+//! the cache that will never reach the disk, not by a later sync either, until [`File::drop_cache`] shows the truth. A
+//! name is reachable only as long as its directories are. Operations are counted from 0; a fault strikes at one of them.
 #![allow(dead_code)] // each test uses a part of it
 
 use std::collections::BTreeMap;
@@ -78,6 +78,16 @@ struct Content {
     writes: Vec<(usize, Vec<u8>)>,
 }
 
+impl Content {
+    /// What was written since the last sync reaches the disk; what a failed sync lost does not.
+    fn sync(&mut self) {
+        for (offset, data) in self.writes.drain(..) {
+            self.durable.resize(self.durable.len().max(offset), 0);
+            write_into(&mut self.durable, offset, &data);
+        }
+    }
+}
+
 #[derive(Debug, Clone)]
 enum Change {
     Add(PathBuf, Node),
@@ -111,6 +121,11 @@ impl Change {
 fn parent(path: &Path) -> PathBuf {
     let path = path.strip_prefix(".").unwrap_or(path);
     path.parent().unwrap_or(Path::new("")).to_owned()
+}
+
+fn is_reachable(names: &Names, path: &Path) -> bool {
+    let directory = parent(path);
+    directory.as_os_str().is_empty() || names.contains_key(&directory)
 }
 
 fn write_into(octets: &mut Vec<u8>, offset: usize, data: &[u8]) {
@@ -161,6 +176,19 @@ impl FaultyDisk {
         state.fault = None;
     }
 
+    /// Whether a fault is still to strike, or strikes.
+    pub fn is_armed(&self) -> bool {
+        self.state().fault.is_some()
+    }
+
+    /// All files below a directory and its directories.
+    pub fn tree(&self, directory: &str) -> Vec<PathBuf> {
+        let state = self.state();
+        let below = state.cached.range(PathBuf::from(directory)..);
+        let below = below.take_while(|(path, _)| path.starts_with(directory));
+        below.filter(|(_, node)| **node != Node::Directory).map(|(path, _)| path.clone()).collect()
+    }
+
     /// The sectors of the last write that no sync covered.
     pub fn last_write_sectors(&self) -> usize {
         let state = self.state();
@@ -189,6 +217,12 @@ impl FaultyDisk {
                 Crash::Any(_) => coin(),
             } {
                 change.apply(&mut names);
+            }
+        }
+        // Directories sort before what is in them.
+        for path in names.keys().cloned().collect::<Vec<_>>() {
+            if !is_reachable(&names, &path) {
+                names.remove(&path);
             }
         }
         let mut files: Vec<Content> = Vec::new();
@@ -305,7 +339,7 @@ impl Disk for FaultyDisk {
         let index = match (state.cached.get(path), how) {
             (Some(_), Open::Create) => return Err(io::ErrorKind::AlreadyExists.into()),
             (None, Open::Create) => {
-                if !parent(path).as_os_str().is_empty() && !state.cached.contains_key(&parent(path)) {
+                if !is_reachable(&state.cached, path) {
                     return Err(not_found());
                 }
                 state.files.push(Content::default());
@@ -323,7 +357,7 @@ impl Disk for FaultyDisk {
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
         let mut state = self.state();
         state.check(false)?;
-        if !state.cached.contains_key(from) {
+        if !state.cached.contains_key(from) || !is_reachable(&state.cached, to) {
             return Err(not_found());
         }
         state.change(Change::Rename(from.to_owned(), to.to_owned()));
@@ -336,6 +370,9 @@ impl Disk for FaultyDisk {
         let node = *state.cached.get(from).ok_or_else(not_found)?;
         if state.cached.contains_key(to) {
             return Err(io::ErrorKind::AlreadyExists.into());
+        }
+        if !is_reachable(&state.cached, to) {
+            return Err(not_found());
         }
         state.change(Change::Add(to.to_owned(), node));
         Ok(())
@@ -358,6 +395,9 @@ impl Disk for FaultyDisk {
             return Err(io::ErrorKind::AlreadyExists.into());
         }
         state.check(true)?;
+        if !is_reachable(&state.cached, path) {
+            return Err(not_found());
+        }
         state.change(Change::Add(path.to_owned(), Node::Directory));
         Ok(())
     }
@@ -382,11 +422,12 @@ impl Disk for FaultyDisk {
 
     fn sync_all(&self) -> io::Result<()> {
         let mut state = self.state();
-        state.check(false)?;
-        for file in &mut state.files {
-            file.durable = file.cached.clone();
-            file.writes.clear();
+        let result = state.check(false);
+        if result.is_err() && !state.crashed {
+            state.files.iter_mut().for_each(|file| file.writes.clear()); // as in `sync_data`
         }
+        result?;
+        state.files.iter_mut().for_each(Content::sync);
         state.changes.clear();
         state.durable = state.cached.clone();
         Ok(())
@@ -464,8 +505,7 @@ impl File for FaultyFile {
         let file = &mut state.files[self.index];
         match result {
             Ok(()) => {
-                file.durable = file.cached.clone();
-                file.writes.clear();
+                file.sync();
                 Ok(())
             }
             Err(error) => {
