@@ -96,6 +96,25 @@ pub fn read_full_at(file: &dyn File, buffer: &mut [u8], offset: u64) -> io::Resu
     Ok(filled)
 }
 
+/// Makes a directory and those above it, each for its owner only, and their names durable.
+fn make_durably(path: &Path) -> io::Result<()> {
+    use std::os::unix::fs::DirBuilderExt;
+    if path.is_dir() {
+        return Ok(());
+    }
+    let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    make_durably(parent)?;
+    match fs::DirBuilder::new().mode(0o700).create(path) {
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists && path.is_dir() => {}
+        made => made?,
+    }
+    // Who may make a name in a directory may perhaps not read it, and so not sync it.
+    match StdFile::open(parent) {
+        Err(error) if error.kind() == io::ErrorKind::PermissionDenied => Ok(()),
+        opened => opened?.sync_all(),
+    }
+}
+
 /// The real file system, below one directory.
 pub struct RealDisk {
     /// Opened before any write, so that `syncfs` reports every write-back error since.
@@ -106,8 +125,7 @@ impl RealDisk {
     /// Opens the directory `root`, making it and its parents if need be, and its sub-directories `below`. What has the
     /// name of one of these and is no directory is an error now, rather than of each file that should lie in it.
     pub fn open(root: &Path, below: &[&str]) -> io::Result<RealDisk> {
-        use std::os::unix::fs::DirBuilderExt;
-        fs::DirBuilder::new().recursive(true).mode(0o700).create(root)?;
+        make_durably(root)?;
         let disk = RealDisk { root: StdFile::open(root)? };
         for name in below {
             match disk.create_dir(Path::new(name)) {

@@ -43,10 +43,29 @@ impl Timers {
     /// Has `key` looked at once `at_ms` has passed, or before: a time beyond the wheel's horizon is cut to it.
     /// Gives the millisecond at which the look will be.
     pub fn schedule(&mut self, key: Key, at_ms: u64) -> u64 {
-        let second = at_ms.div_ceil(1000).clamp(self.next, self.next + SLOTS - 1);
+        let second = self.second(at_ms);
         self.wheel[(second % SLOTS) as usize].push(key);
         self.count += 1;
         second * 1000
+    }
+
+    /// The millisecond at which the look would be.
+    pub fn look_ms(&self, at_ms: u64) -> u64 {
+        self.second(at_ms) * 1000
+    }
+
+    fn second(&self, at_ms: u64) -> u64 {
+        at_ms.div_ceil(1000).clamp(self.next, self.next + SLOTS - 1)
+    }
+
+    /// Looks that are to come, those that were overtaken by an earlier one included.
+    pub fn len(&self) -> usize {
+        self.count
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.count == 0
     }
 
     /// Takes out the keys whose time has come by `now_ms` into `due`.

@@ -94,7 +94,7 @@ impl<S: Stream> Server<S> {
             message.trace = trace.fields(&message.envelope);
         }
         let octets = message.data.len();
-        let held = message.data.capacity() as u64;
+        let held = message.memory() as u64;
         let facts = log_enabled!(Level::Info).then(|| facts(&message, connection.client).into());
         let waiting = Waiting { id, key, since: now.monotonic, octets, held, facts };
         match &mut self.store {

@@ -263,7 +263,7 @@ impl<S: Stream> Connection<S> {
     /// Takes note of a complete command, or of `octets` of mail data. A trickle below either moves no deadline.
     pub fn progressed(&mut self, now_ms: u64, octets: usize) {
         self.progress_ms = now_ms;
-        if !self.session.is_in_data() {
+        if !self.session.awaits_data() {
             self.minute_ends_ms = 0;
         } else if self.minute_ends_ms == 0 {
             (self.minute_ends_ms, self.minute_octets) = (now_ms + MINUTE_MS, 0);
@@ -277,12 +277,13 @@ impl<S: Stream> Connection<S> {
         self.is_parked = false;
         self.progress_ms = now_ms;
         (self.minute_ends_ms, self.minute_octets) =
-            if self.session.is_in_data() { (now_ms + MINUTE_MS, 0) } else { (0, 0) };
+            if self.session.awaits_data() { (now_ms + MINUTE_MS, 0) } else { (0, 0) };
     }
 
-    /// Ends the minute of mail data: whether its rate was enough, and then a new one begins.
+    /// Ends the minute of mail data: whether its rate was enough, and then a new one begins. A minute of silence is no
+    /// trickle: that is for the data timeout to end.
     pub fn judge_minute(&mut self, now_ms: u64) -> bool {
-        let enough = self.minute_octets >= DATA_RATE_MIN_PER_MINUTE;
+        let enough = self.minute_octets == 0 || self.minute_octets >= DATA_RATE_MIN_PER_MINUTE;
         (self.minute_ends_ms, self.minute_octets) = (now_ms + MINUTE_MS, 0);
         enough
     }
@@ -291,21 +292,25 @@ impl<S: Stream> Connection<S> {
     pub fn deadline(&self, options: &Options) -> Option<Deadline> {
         let after =
             |timeout: std::time::Duration| self.progress_ms.saturating_add(timeout.as_millis() as u64);
+        let session_ms = self.opened_ms.saturating_add(options.session_timeout.as_millis() as u64);
         match self.phase {
             Phase::Greeting(until_ms) => return Some(Deadline::Greet(until_ms)),
             Phase::Lingering { reason, until_ms, .. } => return Some(Deadline::Close(until_ms, reason)),
             Phase::Finishing(_) | Phase::Open if !self.outbox.is_empty() => {
-                return Some(Deadline::Close(
-                    self.progress_ms + WRITE_TIMEOUT_SECS * 1000,
-                    CloseReason::WriteTimeout,
-                ));
+                let write =
+                    Deadline::Close(self.progress_ms + WRITE_TIMEOUT_SECS * 1000, CloseReason::WriteTimeout);
+                // Who takes an octet a minute does not stay for ever.
+                let session = Deadline::Close(
+                    session_ms.saturating_add(WRITE_TIMEOUT_SECS * 1000),
+                    CloseReason::SessionTimeout,
+                );
+                return Some(if write.ms() <= session.ms() { write } else { session });
             }
             Phase::Finishing(_) | Phase::Open if self.is_parked => return None,
             Phase::Finishing(_) | Phase::Open => {}
         }
-        let session_ms = self.opened_ms.saturating_add(options.session_timeout.as_millis() as u64);
         let session = Deadline::Dismiss(session_ms, Reply::SESSION_TIMEOUT, CloseReason::SessionTimeout);
-        let own = if self.session.is_in_data() {
+        let own = if self.session.awaits_data() {
             let silence =
                 Deadline::Dismiss(after(options.data_timeout), Reply::DATA_TIMEOUT, CloseReason::DataTimeout);
             if self.minute_ends_ms > 0 && self.minute_ends_ms < silence.ms() {
@@ -320,8 +325,8 @@ impl<S: Stream> Connection<S> {
                 CloseReason::CommandTimeout,
             )
         };
-        // A transaction under way is not cut for the connection's age.
-        Some(if own.ms() <= session.ms() || self.session.is_in_transaction() { own } else { session })
+        // Mail data under way is not cut for the connection's age.
+        Some(if own.ms() <= session.ms() || self.session.awaits_data() { own } else { session })
     }
 
     /// What to do once everything is written: whether the connection can be closed now. Otherwise it lingers, throwing

@@ -170,7 +170,8 @@ impl<S: Stream> Server<S> {
             connection.carry = input[consumed..].to_vec();
             connection.has_fresh_carry = wants == Wants::Nothing;
         }
-        if answered || connection.session.is_in_data() && consumed > 0 {
+        // While data is awaited only data counts: a client that keeps memory does not keep it by saying NOOP.
+        if if connection.session.awaits_data() { consumed > 0 } else { answered } {
             connection.progressed(now.ms(), consumed);
         }
         if answered {
@@ -193,7 +194,7 @@ impl<S: Stream> Server<S> {
         let Some(connection) = self.connections.get_mut(key) else { return };
         let mut holds = connection.memory();
         let others = self.memory - connection.charged as u64;
-        if others > 0 && others + holds as u64 > self.options.memory && connection.session.is_in_data() {
+        if others > 0 && others + holds as u64 > self.options.memory && connection.session.awaits_data() {
             connection.session.shed(Reply::MEMORY_FULL);
             self.counters.refused += 1;
             holds = connection.memory();
@@ -221,6 +222,9 @@ impl<S: Stream> Server<S> {
         self.timers.expired(now.ms(), &mut due);
         for key in due {
             let Some(connection) = self.connections.get_mut(key) else { continue };
+            if connection.look_ms > now.ms() {
+                continue; // it was looked at meanwhile, and will be again
+            }
             connection.look_ms = u64::MAX;
             if let Some(deadline) = connection.deadline(&self.options)
                 && deadline.ms() <= now.ms()
@@ -260,7 +264,7 @@ impl<S: Stream> Server<S> {
     pub(super) fn watch(&mut self, key: Key) {
         let Some(connection) = self.connections.get_mut(key) else { return };
         if let Some(deadline) = connection.deadline(&self.options)
-            && deadline.ms() < connection.look_ms
+            && self.timers.look_ms(deadline.ms()) < connection.look_ms
         {
             connection.look_ms = self.timers.schedule(key, deadline.ms());
         }

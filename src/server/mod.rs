@@ -292,14 +292,15 @@ impl<S: Stream> Server<S> {
     /// How long to sleep, and whether this was the last turn.
     fn rest(&mut self, now: Now) -> Turn {
         let end = self.end(now);
+        let is_over = self.stop.is_some_and(|stop| stop.is_over);
         let wake = [
             self.timers.next_ms(),
-            self.queue.next_ms(),
+            self.queue.next_ms().filter(|_| !is_over),
             match &self.store {
                 Store::Log(spool) => spool.next_ms(),
                 Store::Memory(_) => None,
             },
-            self.stop.map(|stop| stop.until_ms),
+            self.stop.filter(|_| !is_over).map(|stop| stop.until_ms),
         ];
         let sleep = if !self.ready.is_empty() || !self.dirty.is_empty() || end.is_some() {
             Some(Duration::ZERO)
@@ -329,7 +330,9 @@ impl<S: Stream> Server<S> {
             }
             return None;
         }
+        // Settlements that the log does not take are worth no more than the grace: without them the next start looks.
         let is_log_idle = match &self.store {
+            Store::Log(spool) if stop.is_over => spool.is_committed(),
             Store::Log(spool) => spool.is_idle(),
             Store::Memory(_) => true,
         };

@@ -38,3 +38,12 @@ pub struct Message {
     /// The mail data: unstuffed, and otherwise as it came.
     pub data: Vec<u8>,
 }
+
+impl Message {
+    /// Octets of memory that it takes.
+    pub fn memory(&self) -> usize {
+        let addresses = self.envelope.reverse_path.iter().chain(&self.envelope.forward_paths);
+        let envelope: usize = addresses.map(Address::size).sum();
+        envelope + self.trace.capacity() + self.data.capacity()
+    }
+}

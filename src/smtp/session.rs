@@ -118,6 +118,8 @@ pub struct Session {
     /// Whether the client said EHLO rather than HELO.
     extended: bool,
     errors: u32,
+    /// Whether the server put a sender or a recipient off: what was pipelined behind is then no mistake of the client's.
+    put_off: bool,
     /// Octets of the incomplete command at the input's start that hold no LF.
     searched: usize,
     /// Octets of mail data beyond which it is handed out; see [`Need::Spill`].
@@ -175,6 +177,7 @@ impl Session {
             hello: Box::default(),
             extended: false,
             errors: 0,
+            put_off: false,
             searched: 0,
             spill_beyond: usize::MAX,
             asked: Asked::Nothing,
@@ -211,7 +214,12 @@ impl Session {
         !matches!(self.state, State::Start | State::Ready | State::Closed(_))
     }
 
-    /// Whether mail data is awaited.
+    /// Whether there may be mail data, and is more to come: also between the chunks of BDAT.
+    pub fn awaits_data(&self) -> bool {
+        matches!(self.state, State::Data(..) | State::Chunk { .. } | State::Chunks(_))
+    }
+
+    /// Whether what comes next is mail data.
     pub fn is_in_data(&self) -> bool {
         matches!(self.state, State::Data(..) | State::Chunk { .. })
     }
@@ -262,9 +270,10 @@ impl Session {
         match answer {
             Ok(envelope) => {
                 self.state = State::Mail(Box::new(Transaction { envelope, ..Transaction::default() }));
+                self.put_off = false;
                 Reply::SENDER_OK.push_to(out);
             }
-            Err(reply) => self.mistake(reply, out),
+            Err(reply) => self.turned_down(reply, out),
         }
     }
 
@@ -280,7 +289,7 @@ impl Session {
                 transaction.envelope.forward_paths.push(address);
                 Reply::RECIPIENT_OK.push_to(out);
             }
-            Err(reply) => self.mistake(reply, out),
+            Err(reply) => self.turned_down(reply, out),
         }
     }
 
@@ -617,9 +626,16 @@ impl Session {
         None
     }
 
+    /// Answers what the server does not take: a mistake, unless it is put off.
+    fn turned_down(&mut self, reply: Reply, out: &mut Outbox) {
+        self.put_off |= !reply.is_permanent();
+        self.mistake(reply, out);
+    }
+
     /// Answers a mistake, or the one too many with 421.
     fn mistake(&mut self, reply: Reply, out: &mut Outbox) {
-        self.errors += u32::from(reply.is_permanent());
+        let follows = self.put_off && (reply == Reply::MAIL_FIRST || reply == Reply::NO_RECIPIENTS);
+        self.errors += u32::from(reply.is_permanent() && !follows);
         if self.errors >= SESSION_ERRORS_MAX {
             Reply::TOO_MANY_ERRORS.push_to(out);
             self.close(CloseReason::TooManyErrors);

@@ -160,6 +160,8 @@ pub struct Spool {
     settles: Settles,
     /// Settlements need not wait for their delay.
     settles_forced: bool,
+    /// The last settlements did not reach the log: these wait, forced or not.
+    settles_failed: bool,
     live: Live,
     /// The log's segments, oldest first; batches go to the last one.
     segments: VecDeque<Segment>,
@@ -204,6 +206,11 @@ impl Spool {
     pub fn is_idle(&self) -> bool {
         let is_waiting = self.waiting.first().is_some() || !self.settles.ranges().is_empty();
         self.failed || !self.under_way && (!is_waiting || self.stock.wanted.is_some())
+    }
+
+    /// Whether no message waits to be durable, or there is no room for those that do.
+    pub fn is_committed(&self) -> bool {
+        self.failed || !self.under_way && (self.waiting.first().is_none() || self.stock.wanted.is_some())
     }
 
     /// Appends a message that arrived at `arrived` (seconds since 1970). It becomes durable by the jobs that
@@ -279,7 +286,8 @@ impl Spool {
 
     fn settles_due(&mut self, now_ms: u64) -> bool {
         let since_ms = self.settles.since_ms(now_ms);
-        since_ms.is_some_and(|since_ms| self.settles_forced || now_ms >= since_ms + SETTLE_DELAY_MS)
+        let is_forced = self.settles_forced && !self.settles_failed;
+        since_ms.is_some_and(|since_ms| is_forced || now_ms >= since_ms + SETTLE_DELAY_MS)
     }
 
     /// Finds where a batch with at least one message of `first` octets goes, or settlements alone; moves to the next
@@ -348,6 +356,7 @@ impl Spool {
     pub fn committed(&mut self, committed: Committed) -> Result<Vec<Durable>, CommitFailed> {
         let Committed { batch, result, sync: _ } = committed;
         self.under_way = false;
+        self.settles_failed = result.is_err();
         match result {
             Ok(()) => Ok(self.succeeded(batch)),
             Err(error) => Err(self.commit_failed(batch, error)),

@@ -499,6 +499,7 @@ fn open(
         waiting: Waiting::default(),
         settles: Settles::default(),
         settles_forced: false,
+        settles_failed: false,
         live,
         segments,
         end,
