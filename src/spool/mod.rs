@@ -44,10 +44,11 @@ mod spill;
 
 use std::collections::{HashMap, VecDeque};
 use std::io;
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use crate::QueueId;
-use crate::disk::{Disk, File, read_full_at};
+use crate::disk::{Disk, Open, read_full_at};
 use crate::limits::{SEGMENT_SIZE, SETTLE_DELAY_MS, SPOOL_SIZE_DEFAULT};
 use crate::smtp::Message;
 
@@ -300,6 +301,9 @@ impl Spool {
             let better = next.prewritten && last.is_some_and(|last| !last.prewritten);
             next.size >= needed_of_next && (better || rest(last, self.end) < needed)
         }) {
+            if let Some(last) = self.segments.back_mut() {
+                last.file = None;
+            }
             self.segments.push_back(next);
             self.end = Some(0);
         }
@@ -338,7 +342,7 @@ impl Spool {
             crc: 0, // the committer's
         };
         debug_assert!(header.end() <= segment.size);
-        let file = Arc::clone(&segment.file);
+        let file = segment.file.clone().expect("the segment that batches go to is open");
         self.settles_forced = false;
         Batch {
             file,
@@ -450,7 +454,8 @@ impl Spool {
         let index = self.segments.partition_point(|segment| segment.sequence < place.segment);
         let segment = self.segments.get(index).filter(|segment| segment.sequence == place.segment);
         let segment = segment.expect("a segment stays as long as a message in it is not settled");
-        Source { file: Arc::clone(&segment.file), offset: place.offset, octets: place.octets }
+        let disk = Arc::clone(self.stock.disk());
+        Source { disk, path: segment.path.clone(), offset: place.offset, octets: place.octets }
     }
 
     /// Octets of the settlement that the next batch carries.
@@ -507,7 +512,8 @@ fn is_space(error: &io::Error) -> bool {
 
 /// Where to read a message back.
 pub struct Source {
-    file: Arc<dyn File>,
+    disk: Arc<dyn Disk>,
+    path: PathBuf,
     offset: u64,
     octets: u64,
 }
@@ -549,7 +555,8 @@ impl Source {
     /// Reads the message; for the courier. Its checksum was checked.
     pub fn read(&self) -> Result<Stored, ReadError> {
         let mut record = vec![0; self.octets as usize];
-        let read = read_full_at(&*self.file, &mut record, self.offset).map_err(ReadError::Io)?;
+        let file = self.disk.open(&self.path, Open::Read).map_err(ReadError::Io)?;
+        let read = read_full_at(&*file, &mut record, self.offset).map_err(ReadError::Io)?;
         record.truncate(read);
         record::decode_message(record).ok_or(ReadError::Damaged)
     }

@@ -174,7 +174,7 @@ pub(super) fn recover(
     let mut window = Window::new();
     walk.report.segments = used.len();
     for segment in used {
-        walk.segment(segment, &mut window)?;
+        walk.segment(&*disk, segment, &mut window)?;
     }
     drop(window);
     walk.end();
@@ -202,9 +202,8 @@ fn list(disk: &dyn Disk) -> Result<(Vec<Segment>, Vec<Segment>), RecoverError> {
     for file_name in at(Path::new(SPOOL), disk.list(Path::new(SPOOL)))? {
         let path = Path::new(SPOOL).join(&file_name);
         let Some(name) = segment::name(&file_name) else { continue };
-        let file: Arc<dyn crate::disk::File> = at(&path, disk.open(&path, Open::Write))?.into();
-        let size = at(&path, file.size())?;
-        let segment = Segment { sequence: 0, nonce: 0, size, prewritten: false, path, file };
+        let size = at(&path, disk.open(&path, Open::Read).and_then(|file| file.size()))?;
+        let segment = Segment { sequence: 0, nonce: 0, size, prewritten: false, path, file: None };
         match name {
             Name::Free => free.push(segment),
             Name::Used { sequence, nonce } => used.push(Segment { sequence, nonce, ..segment }),
@@ -239,11 +238,17 @@ struct Walk {
 }
 
 impl Walk {
-    fn segment(&mut self, segment: Segment, window: &mut Window) -> Result<(), RecoverError> {
+    fn segment(
+        &mut self,
+        disk: &dyn Disk,
+        segment: Segment,
+        window: &mut Window,
+    ) -> Result<(), RecoverError> {
         let path = &segment.path;
-        at(path, segment.file.sync_data())?;
-        at(path, segment.file.drop_cache())?;
-        let mut scan = Scan::new(&*segment.file, segment.sequence, segment.nonce, segment.size, window);
+        let file = at(path, disk.open(path, Open::Write))?;
+        at(path, file.sync_data())?;
+        at(path, file.drop_cache())?;
+        let mut scan = Scan::new(&*file, segment.sequence, segment.nonce, segment.size, window);
         let mut offset = 0;
         let mut broken: Option<(u64, Reason)> = None;
         let mut found = false;
@@ -421,6 +426,7 @@ impl Settled {
 fn quarantine(disk: &dyn Disk, segments: &[Segment], damage: &mut Damage) -> Result<(), RecoverError> {
     let source = segments.iter().find(|segment| segment.sequence == damage.segment);
     let Some(source) = source.filter(|_| damage.octets > 0) else { return Ok(()) };
+    let broken = at(&source.path, disk.open(&source.path, Open::Read))?;
     let copy = Path::new(QUARANTINE).join(format!("{:016x}-{:016x}.bad", damage.segment, damage.offset));
     let unfinished = copy.with_extension("tmp");
     let _ = disk.remove(&unfinished); // of an earlier recovery; there is none as a rule
@@ -431,7 +437,7 @@ fn quarantine(disk: &dyn Disk, segments: &[Segment], damage: &mut Damage) -> Res
         let piece = (damage.octets - done).min(COPY as u64) as usize;
         let piece = &mut buffer[..piece];
         piece.fill(0);
-        let mut read = at(&source.path, read_what_can_be(&*source.file, piece, damage.offset + done))?;
+        let mut read = at(&source.path, read_what_can_be(&*broken, piece, damage.offset + done))?;
         if read == 0 {
             read = piece.len().min(BATCH_ALIGN as usize); // unreadable: zeros stand for it
         }

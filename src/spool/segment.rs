@@ -26,7 +26,21 @@ pub(super) struct Segment {
     /// Whether all of it was written once, so that a sync needs no metadata.
     pub prewritten: bool,
     pub path: PathBuf,
-    pub file: Arc<dyn File>,
+    /// Open while batches go there: a long log must not take a descriptor for each of its segments.
+    pub file: Option<Arc<dyn File>>,
+}
+
+impl Segment {
+    /// Opens the file, unless it is open.
+    pub fn open(&mut self, disk: &dyn Disk) -> io::Result<Arc<dyn File>> {
+        match &self.file {
+            Some(file) => Ok(Arc::clone(file)),
+            None => {
+                let file = Arc::from(disk.open(&self.path, Open::Write)?);
+                Ok(Arc::clone(self.file.insert(file)))
+            }
+        }
+    }
 }
 
 /// The path of a segment in use.
@@ -75,7 +89,7 @@ impl Make {
         };
         let nonce = disk.random();
         let made = path(self.sequence, nonce);
-        let result = reserve(&mut segment, self.prewrite)
+        let result = reserve(disk, &mut segment, self.prewrite)
             .and_then(|()| disk.rename(&segment.path, &made))
             .and_then(|()| disk.sync_dir(Path::new(SPOOL)));
         if let Err(error) = result {
@@ -90,20 +104,21 @@ impl Make {
 
 fn create(disk: &dyn Disk, size: u64) -> io::Result<Segment> {
     let path = Path::new(SPOOL).join(format!("free-{:016x}.seg", disk.random()));
-    let file = disk.open(&path, Open::Create)?.into();
-    Ok(Segment { sequence: 0, nonce: 0, size, prewritten: false, path, file })
+    let file = Arc::from(disk.open(&path, Open::Create)?);
+    Ok(Segment { sequence: 0, nonce: 0, size, prewritten: false, path, file: Some(file) })
 }
 
-fn reserve(segment: &mut Segment, prewrite: bool) -> io::Result<()> {
+fn reserve(disk: &dyn Disk, segment: &mut Segment, prewrite: bool) -> io::Result<()> {
+    let file = segment.open(disk)?;
     if segment.prewritten {
         return Ok(());
     }
-    match segment.file.allocate(segment.size) {
+    match file.allocate(segment.size) {
         Err(error) if error.kind() != io::ErrorKind::Unsupported => return Err(error),
         _ => {} // a file system that cannot reserve: the zeros do it, or a commit finds out
     }
     if prewrite {
-        write_zeros(&*segment.file, segment.size)?;
+        write_zeros(&*file, segment.size)?;
         segment.prewritten = true;
     }
     Ok(())
@@ -173,7 +188,8 @@ impl Stock {
     }
 
     /// Takes a segment that the log needs no more.
-    pub fn put(&mut self, segment: Segment) {
+    pub fn put(&mut self, mut segment: Segment) {
+        segment.file = None;
         if segment.size == self.segment_size && self.free.len() < SEGMENTS_FREE_MAX {
             self.free.push(segment);
         } else {
