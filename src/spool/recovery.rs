@@ -154,7 +154,7 @@ impl fmt::Display for RecoverError {
 
 impl std::error::Error for RecoverError {}
 
-fn at<T>(path: &Path, result: io::Result<T>) -> Result<T, RecoverError> {
+pub(super) fn at<T>(path: &Path, result: io::Result<T>) -> Result<T, RecoverError> {
     result.map_err(|error| RecoverError::Io { path: path.to_owned(), error })
 }
 
@@ -214,16 +214,16 @@ fn list(disk: &dyn Disk) -> Result<(Vec<Segment>, Vec<Segment>), RecoverError> {
 
 /// The walk over the log: what it has found so far.
 #[derive(Default)]
-struct Walk {
+pub(super) struct Walk {
     /// The batch accepted last.
     link: Link,
     head: Position,
-    pending: VecDeque<Pending>,
+    pub pending: VecDeque<Pending>,
     /// Where the batches from the head on begin.
     batches: VecDeque<Position>,
     settled: Vec<IdRange>,
     /// Segments, in order.
-    segments: Vec<Segment>,
+    pub segments: Vec<Segment>,
     /// Breaks that reach to the end of a segment and nothing behind has explained yet.
     open: Vec<Damage>,
     /// Segments without a trace of a batch.
@@ -232,10 +232,16 @@ struct Walk {
 }
 
 impl Walk {
+    /// The next segment, as the disk really holds it.
     fn segment(&mut self, segment: Segment, window: &mut Window) -> Result<(), RecoverError> {
+        at(&segment.path, segment.file.sync_data())?;
+        at(&segment.path, segment.file.drop_cache())?;
+        self.read(segment, window)
+    }
+
+    /// The next segment, as it reads: changes nothing.
+    pub fn read(&mut self, segment: Segment, window: &mut Window) -> Result<(), RecoverError> {
         let path = &segment.path;
-        at(path, segment.file.sync_data())?;
-        at(path, segment.file.drop_cache())?;
         let mut scan = Scan::new(&*segment.file, segment.sequence, segment.nonce, segment.size, window);
         let mut offset = 0;
         let mut broken: Option<(u64, Reason)> = None;
@@ -348,7 +354,7 @@ impl Walk {
     }
 
     /// The last segment is read: what is still open is the end of the log.
-    fn end(&mut self) {
+    pub fn end(&mut self) {
         self.report.damage.extend(self.open.extract_if(.., |range| range.reason == Reason::Unreadable));
         self.explained();
         let head = self.head;
