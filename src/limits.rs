@@ -115,7 +115,7 @@ pub const DELIVERY_ATTEMPTS_MAX: u32 = 3;
 pub const MAILBOXES_REMAINING_MAX: usize = 100_000;
 
 /// Held messages that one run tries again. An entry costs about 40 octets, so they stay below 8 MB. What is held beyond
-/// waits for the next start, or for the operator.
+/// is counted and waits for the next start.
 pub const HELD_RETRIED_MAX: usize = 100_000;
 /// Held messages in one delivery job: each is read whole to no avail, as a rule, while new mail waits behind it.
 pub const HELD_BATCH_MAX: usize = 8;

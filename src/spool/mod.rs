@@ -66,7 +66,7 @@ use segment::{Segment, Stock};
 /// The spool's directory.
 pub(crate) const SPOOL: &str = "spool";
 /// Where broken parts of the log are kept.
-pub(crate) const QUARANTINE: &str = "spool/quarantine";
+pub const QUARANTINE: &str = "spool/quarantine";
 
 /// What the operator chose for the spool.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
