@@ -11,7 +11,6 @@ use std::path::{Path, PathBuf};
 
 use crate::QueueId;
 use crate::disk::{Disk, Open};
-use crate::limits::ORDERS_MAX;
 
 /// Where orders lie.
 pub(super) const ORDERS: &str = "spool/orders";
@@ -34,14 +33,17 @@ impl Order {
     }
 }
 
-/// Gives an order, durably. To give it again changes nothing.
+/// Gives an order: a removal durably, for a release is what a start does anyway. To give it again changes nothing.
 pub fn give(disk: &dyn Disk, id: QueueId, order: Order) -> io::Result<()> {
     let path = path(id, order);
     match disk.open(&path, Open::Create).map(drop) {
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
         given => given?,
     }
-    disk.sync_dir(Path::new(ORDERS))
+    match order {
+        Order::Release => Ok(()),
+        Order::Remove => disk.sync_dir(Path::new(ORDERS)),
+    }
 }
 
 /// Whether an order waits to be fulfilled.
@@ -49,10 +51,10 @@ pub fn is_given(disk: &dyn Disk, id: QueueId, order: Order) -> bool {
     disk.open(&path(id, order), Open::Read).is_ok()
 }
 
-/// The orders that wait, at most [`ORDERS_MAX`] of them.
+/// The orders that wait.
 pub fn given(disk: &dyn Disk) -> io::Result<Vec<(QueueId, Order)>> {
     let orders = disk.list(Path::new(ORDERS))?;
-    Ok(orders.iter().filter_map(|name| order(name)).take(ORDERS_MAX).collect())
+    Ok(orders.iter().filter_map(|name| order(name)).collect())
 }
 
 /// Strikes an order out, if it is there.

@@ -17,6 +17,7 @@ use std::io;
 use std::sync::Arc;
 
 use super::{Courier, Delivery, DeliveryDone, DeliveryError, Load, Then, Waiting};
+use crate::limits::ORDERS_MAX;
 use crate::log_value::Escaped;
 use crate::mailbox::MailboxPath;
 use crate::spool::Stored;
@@ -147,7 +148,7 @@ impl Courier {
     /// Does what the operator asks for. What cannot be done stays asked for.
     pub(super) fn take_orders(&self, done: &mut DeliveryDone) {
         let orders = orders::given(&*self.disk).unwrap_or_default();
-        for (id, order) in orders {
+        for (id, order) in orders.into_iter().take(ORDERS_MAX) {
             match order {
                 Order::Release => done.asked.push(id),
                 Order::Remove => {
