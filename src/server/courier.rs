@@ -326,8 +326,13 @@ impl Courier {
             return;
         }
         let has_names = failures.len() - failed_before < places.len();
-        let remain = (failures.len() < mailboxes).then(|| remaining(&failures));
-        self.fall_short(delivery, remain, DeliveryError::Mailboxes(failures), has_names, done);
+        let mut remain = (failures.len() < mailboxes).then(|| remaining(&failures));
+        if matches!(delivery.load, Load::Held) {
+            // Its file may be for more than that: an earlier attempt could not write it anew.
+            remain = remain.or(delivery.only.clone());
+        }
+        let waits = has_names || matches!(delivery.load, Load::Held) && remain.is_some();
+        self.fall_short(delivery, remain, DeliveryError::Mailboxes(failures), waits, done);
     }
 
     /// What was done by names that are durable now has come to its end.

@@ -7,7 +7,7 @@
 //! a fault strikes at one of them.
 #![allow(dead_code)] // each test uses a part of it
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::{self, IoSlice};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard};
@@ -155,6 +155,11 @@ impl FaultyDisk {
         self.state().crashed
     }
 
+    /// Whether anything was to fail.
+    pub fn is_faulty(&self) -> bool {
+        self.state().fault.is_some()
+    }
+
     /// There is space again.
     pub fn heal(&self) {
         let mut state = self.state();
@@ -191,6 +196,15 @@ impl FaultyDisk {
                 change.apply(&mut names);
             }
         }
+        // What lies in a directory that is not there is not there either; parents come before what is in them.
+        let mut directories = BTreeSet::from([PathBuf::new()]);
+        names.retain(|path, node| {
+            let is_there = directories.contains(&parent(path));
+            if is_there && *node == Node::Directory {
+                directories.insert(path.clone());
+            }
+            is_there
+        });
         let mut files: Vec<Content> = Vec::new();
         for file in &state.files {
             let mut content = file.durable.clone();
@@ -281,6 +295,15 @@ impl State {
         }
     }
 
+    fn check_parent(&self, path: &Path) -> io::Result<()> {
+        let parent = parent(path);
+        match self.cached.get(&parent) {
+            None if !parent.as_os_str().is_empty() => Err(not_found()),
+            Some(Node::File(_)) => Err(io::ErrorKind::NotADirectory.into()),
+            _ => Ok(()),
+        }
+    }
+
     fn change(&mut self, change: Change) {
         change.apply(&mut self.cached);
         self.changes.push(change);
@@ -305,9 +328,7 @@ impl Disk for FaultyDisk {
         let index = match (state.cached.get(path), how) {
             (Some(_), Open::Create) => return Err(io::ErrorKind::AlreadyExists.into()),
             (None, Open::Create) => {
-                if !parent(path).as_os_str().is_empty() && !state.cached.contains_key(&parent(path)) {
-                    return Err(not_found());
-                }
+                state.check_parent(path)?;
                 state.files.push(Content::default());
                 let index = state.files.len() - 1;
                 state.change(Change::Add(path.to_owned(), Node::File(index)));
@@ -358,6 +379,7 @@ impl Disk for FaultyDisk {
             return Err(io::ErrorKind::AlreadyExists.into());
         }
         state.check(true)?;
+        state.check_parent(path)?;
         state.change(Change::Add(path.to_owned(), Node::Directory));
         Ok(())
     }

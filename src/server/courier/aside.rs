@@ -26,13 +26,13 @@ use crate::spool::orders::{self, Order};
 
 impl Courier {
     /// A message was not delivered to all its mailboxes: it is set aside if the log is to wait no longer, and fails
-    /// otherwise, once such names as it has are durable. `remain`: as in [`Then::Failed`].
+    /// otherwise: at once, or if it `waits`, when such names as it has are durable. `remain`: as in [`Then::Failed`].
     pub(super) fn fall_short(
         &mut self,
         delivery: Delivery,
         remain: Option<Arc<[MailboxPath]>>,
         error: DeliveryError,
-        has_names: bool,
+        waits: bool,
         done: &mut DeliveryDone,
     ) {
         let then = if delivery.last && error.counts() {
@@ -41,7 +41,7 @@ impl Courier {
             Then::Failed(remain, error)
         };
         match then {
-            Then::Failed(remain, error) if !has_names => done.fail(delivery, remain, error),
+            Then::Failed(remain, error) if !waits => done.fail(delivery, remain, error),
             then => self.waiting.push(Waiting { delivery, then }),
         }
     }
