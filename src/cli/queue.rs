@@ -28,7 +28,7 @@ use crate::machine::Machine;
 #[derive(Args)]
 #[command(after_help = AFTER)]
 pub struct Queue {
-    /// The server's data directory, where no file or variable says it
+    /// The server's data directory [default: what the file or FASTSMTP_DATA says, or ./fastsmtp-data]
     #[arg(long, global = true, value_name = "DIR")]
     data: Option<String>,
     /// The server's TOML file
