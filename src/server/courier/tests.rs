@@ -834,3 +834,18 @@ fn what_the_operator_removes_is_never_delivered_and_what_is_damaged_neither() {
     assert_eq!(held::quarantined(&*disk).unwrap(), [format!("{}.held", id(3))]);
     assert_eq!(files(&root, "y/c"), 0);
 }
+
+#[test]
+fn what_is_removed_while_it_is_held_for_the_rest_stays_removed() {
+    let (root, disk, mut courier) = real_with_obstacle();
+    std::fs::write(root.path().join("mailboxes/z"), b"").unwrap();
+    courier.run(job([last(2, &["c@y", "d@z"])]));
+    courier.run(flush());
+    std::fs::remove_file(root.path().join("mailboxes/y")).unwrap();
+    courier.run(job([of_held(2)]));
+    // The operator's program has given its order, and not come to remove the file: or came before it is written anew.
+    spool::orders::give(&*disk, id(2), spool::orders::Order::Remove).unwrap();
+    let done = courier.run(flush());
+    assert_eq!((done.removed, done.failed.len()), (vec![id(2)], 0));
+    assert_eq!(held::ids(&*disk).unwrap(), []);
+}
