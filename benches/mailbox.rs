@@ -39,7 +39,7 @@ impl Bench {
             self.counter += 1;
             delivery(self.counter)
         });
-        DeliveryJob { deliveries: deliveries.collect() }
+        DeliveryJob { deliveries: deliveries.collect(), ..DeliveryJob::default() }
     }
 
     /// The time that `jobs` jobs take, each of `size` messages, and the flush behind the last.
@@ -68,6 +68,8 @@ fn delivery(counter: u64) -> Delivery {
         id: QueueId { run: 1, counter },
         load: Load::Memory { message, arrived: 1_735_689_600 },
         again: false,
+        only: None,
+        last: false,
     }
 }
 

@@ -82,6 +82,16 @@ pub fn write_all_at(file: &dyn File, slices: &mut [IoSlice<'_>], mut offset: u64
     Ok(())
 }
 
+/// Whether an error says that the machine is short of something (space, descriptors, memory), and so nothing of the file.
+pub fn is_shortage(error: &io::Error) -> bool {
+    use rustix::io::Errno;
+    let kind = error.kind();
+    let is_raw = |errno: Errno| error.raw_os_error() == Some(errno.raw_os_error());
+    matches!(kind, io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded | io::ErrorKind::OutOfMemory)
+        || is_raw(Errno::MFILE)
+        || is_raw(Errno::NFILE)
+}
+
 /// Fills `buffer` from `offset`, or as much of it as the file has; says how much.
 pub fn read_full_at(file: &dyn File, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
     let mut filled = 0;
@@ -142,6 +152,13 @@ impl RealDisk {
         }
         disk.root.sync_all()?;
         Ok(disk)
+    }
+
+    /// Opens the directory `root` as it is: makes nothing, and takes no lock.
+    pub fn existing(root: &Path) -> io::Result<RealDisk> {
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        let root = rustix::fs::openat(rustix::fs::CWD, root, flags, Mode::empty())?;
+        Ok(RealDisk { root: root.into() })
     }
 
     /// Locks the directory for this process. False if another holds it. The lock lives as long as the disk.

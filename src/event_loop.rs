@@ -18,6 +18,7 @@ use signal_hook::consts::{SIGINT, SIGTERM, SIGUSR1};
 use signal_hook_mio::v1_0::Signals;
 use socket2::{Domain, Protocol, Socket, Type};
 
+use crate::QueueId;
 use crate::disk::{Disk, RealDisk};
 use crate::limits::{ACCEPTS_PER_TURN, EVENTS_PER_TURN, LISTEN_BACKLOG};
 use crate::net::slots::Key;
@@ -25,7 +26,7 @@ use crate::net::timers::Now;
 use crate::server::connection::Stream;
 use crate::server::courier::Courier;
 use crate::server::{Deliver, Durability, End, Log, Options, Server};
-use crate::spool::{RecoverError, Spool, SpoolOptions};
+use crate::spool::{self, RecoverError, Recovered, Spool, SpoolOptions};
 use crate::units::{duration_text, size_text};
 use crate::workers::{Completions, Workers};
 
@@ -139,7 +140,8 @@ fn start_server(disk: Arc<RealDisk>, options: &Options) -> Result<Server<TcpStre
         settled_at_commit: options.deliver == Deliver::Discard,
         ..SpoolOptions::default()
     };
-    let (spool, recovered) = Spool::recover(disk, spool_options).map_err(StartError::Recovery)?;
+    let (mut spool, mut recovered) =
+        Spool::recover(disk.clone(), spool_options).map_err(StartError::Recovery)?;
     let report = &recovered.report;
     if report.segments > 0 {
         info!(
@@ -155,7 +157,39 @@ fn start_server(disk: Arc<RealDisk>, options: &Options) -> Result<Server<TcpStre
     for damage in &report.damage {
         error!("THE SPOOL IS DAMAGED: {damage}");
     }
-    Ok(Server::new(options.clone(), Log::Spool(Box::new(spool), recovered.pending)))
+    let held = find_held(&*disk, &mut spool, &mut recovered).map_err(StartError::Recovery)?;
+    let mut server = Server::new(options.clone(), Log::Spool(Box::new(spool), recovered.pending));
+    server.take_up_held(held);
+    Ok(server)
+}
+
+/// Finds the held messages, and settles those of the log that the operator removed.
+fn find_held(
+    disk: &dyn Disk,
+    spool: &mut Spool,
+    recovered: &mut Recovered,
+) -> Result<Vec<QueueId>, RecoverError> {
+    let found = spool::held::start(disk, &recovered.pending)?;
+    if !found.removed.is_empty() {
+        for removed in recovered.pending.extract_if(.., |pending| found.removed.contains(&pending.id)) {
+            info!("removed id={} by the operator", removed.id);
+            spool.settle(removed.id, removed.place);
+        }
+    }
+    if !found.held.is_empty() {
+        warn!(
+            "held messages={}; their mailboxes could not be written ('fastsmtp queue' lists them)",
+            found.held.len()
+        );
+    }
+    if found.quarantined > 0 {
+        warn!(
+            "quarantined files={}; damage that was set aside (in {})",
+            found.quarantined,
+            spool::QUARANTINE
+        );
+    }
+    Ok(found.held)
 }
 
 /// Says where mail goes, what is local and what a 250 means.
@@ -390,10 +424,11 @@ impl EventLoop {
         for signal in signals {
             match signal {
                 SIGUSR1 => info!(
-                    "counters {} open={} queued={}",
+                    "counters {} open={} queued={} held_now={}",
                     self.server.counters(),
                     self.server.connections(),
-                    self.server.queued()
+                    self.server.queued(),
+                    self.server.held()
                 ),
                 _ if mem::replace(&mut self.is_stopping, true) => return true,
                 _ => {

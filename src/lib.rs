@@ -22,7 +22,7 @@
 //! 2. [`smtp`]: `session.rs`, the dialogue as a value.
 //! 3. [`wire`]: `data.rs`, the end of mail data.
 //! 4. [`spool`]: `mod.rs`, the durable log; then `recovery.rs`.
-//! 5. [`server::courier`]: delivery and when it may be forgotten.
+//! 5. [`server::courier`]: delivery and when it may be forgotten; then [`spool::held`], for what cannot be delivered.
 //!
 //! # Layers
 //!

@@ -123,8 +123,31 @@ pub const DELIVERY_BATCH_MAX: usize = 512;
 /// Octets of one delivery job, which the courier reads into memory.
 pub const DELIVERY_BATCH_OCTETS_MAX: u64 = 8 * 1024 * 1024;
 
-/// Attempts to deliver into one mailbox before the message is set aside.
+/// Attempts to deliver a message before it is set aside: a mailbox that is being mended gets it in order, and one that
+/// is broken costs the log three seconds.
 pub const DELIVERY_ATTEMPTS_MAX: u32 = 3;
+/// Mailboxes remembered as those that remain of messages which others have taken, all messages together: at about 80
+/// octets each the memory stays below 8 MB. What is not remembered is looked for in the Maildirs.
+pub const MAILBOXES_REMAINING_MAX: usize = 100_000;
+
+/// Held messages that one run tries again. An entry costs about 40 octets, so they stay below 8 MB. What is held beyond
+/// is counted and waits for the next start.
+pub const HELD_RETRIED_MAX: usize = 100_000;
+/// Held messages in one delivery job: each is read whole to no avail, as a rule, while new mail waits behind it.
+pub const HELD_BATCH_MAX: usize = 8;
+/// Seconds until a held message is tried again, at first; they double at each attempt.
+pub const HELD_RETRY_SECS_MIN: u64 = 60;
+/// Seconds between two attempts at the most: a mended mailbox has its mail within the hour.
+pub const HELD_RETRY_SECS_MAX: u64 = 3600;
+/// Milliseconds between two looks for what the operator asked for, while anything is held.
+pub const HELD_LOOK_MS: u64 = 1000;
+/// Octets of the text in front of a held message's record: a few short lines, one of them a log value.
+pub const HELD_NOTE_MAX: usize = 4096;
+/// Orders of the operator's taken in one look; the rest have theirs a second later.
+pub const ORDERS_MAX: usize = 1000;
+/// Octets of a record up to its envelope's end, when a list is made of it: more than [`ENVELOPE_MAX`] can need, so what
+/// says more is damaged.
+pub const RECORD_HEAD_MAX: u64 = 1 << 20;
 
 /// Octets of one component of a mailbox's path; longer ones are cut to [`MAILBOX_NAME_KEPT`] and a hash. File systems
 /// take 255, and the Maildir below needs none of it.
@@ -174,4 +197,9 @@ const _: () = assert!(SPILL_BEYOND_WHEN_SHORT <= SPILL_BEYOND);
 const _: () = assert!(MEMORY_MIN >= 4 * (SPILL_BEYOND + RECEIVE_BUFFER) as u64);
 const _: () = assert!((SPILL_BEYOND + RECEIVE_BUFFER + ENVELOPE_MAX) as u64 * 2 < SEGMENT_SIZE);
 const _: () = assert!(LOG_VALUE_MAX < LOG_LINE_MAX);
+const _: () = assert!(LOG_VALUE_MAX + 100 < HELD_NOTE_MAX, "a reason and what stands around it");
+const _: () =
+    assert!(RECORD_HEAD_MAX >= 4 * ENVELOPE_MAX as u64, "8 octets beside 3 of the shortest address");
+const _: () = assert!(HELD_BATCH_MAX < DELIVERY_BATCH_MAX, "new mail goes on beside held mail");
+const _: () = assert!(HELD_RETRY_SECS_MIN <= HELD_RETRY_SECS_MAX);
 const _: () = assert!(READ_PER_TURN >= RECEIVE_BUFFER);

@@ -2,6 +2,7 @@
 
 pub mod exit;
 mod help;
+mod queue;
 mod serve;
 
 use std::path::PathBuf;
@@ -31,6 +32,8 @@ enum Asked {
     /// Run the server: the default, the word may be left out.
     #[command(after_long_help = help::after())]
     Serve(Flags),
+    /// List, show, release or remove the mail that is held because its mailbox cannot be written.
+    Queue(queue::Queue),
 }
 
 /// Does what the command line asks.
@@ -38,6 +41,7 @@ pub fn run() -> Result<(), Failure> {
     let CommandLine { serve, asked } = CommandLine::parse();
     match asked.unwrap_or(Asked::Serve(serve)) {
         Asked::Serve(flags) => serve::run(Config::load(flags, std::env::vars_os(), &Machine::here())?),
+        Asked::Queue(asked) => queue::run(asked),
     }
 }
 
@@ -105,7 +109,9 @@ mod tests {
 
     fn flags(line: &str) -> Vec<(&'static str, Vec<String>)> {
         let parsed = CommandLine::try_parse_from(line.split(' ')).unwrap();
-        let Asked::Serve(flags) = parsed.asked.unwrap_or(Asked::Serve(parsed.serve));
+        let Asked::Serve(flags) = parsed.asked.unwrap_or(Asked::Serve(parsed.serve)) else {
+            panic!("{line}")
+        };
         flags.settings.into_iter().map(|each| (each.key.name, each.values)).collect()
     }
 

@@ -21,9 +21,14 @@ pub fn run(config: Config) -> Result<(), Failure> {
     }
     let end = event_loop::run(&config.listen, &config.data, config.options, announce).map_err(failure)?;
     match end {
-        End::Stopped { undelivered: 0 } => log::info!("stopped; all accepted mail is delivered"),
-        End::Stopped { undelivered } => {
-            log::info!("stopped; {undelivered} accepted messages are delivered at the next start")
+        End::Stopped { undelivered: 0, held: 0 } => log::info!("stopped; all accepted mail is delivered"),
+        End::Stopped { undelivered: 0, held } => {
+            log::info!("stopped; all accepted mail is delivered but for {held} held messages")
+        }
+        End::Stopped { undelivered, held } => {
+            log::info!(
+                "stopped; {undelivered} accepted messages are delivered at the next start, {held} are held"
+            )
         }
         End::Interrupted => return Err(Failure::new(Exit::Temporary, "stopped at once by a second signal")),
         End::Failed(sentence) => return Err(Failure::new(Exit::InputOutput, sentence)),

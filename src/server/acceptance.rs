@@ -7,9 +7,9 @@ use std::time::Duration;
 use log::{Level, error, info, log_enabled, warn};
 
 use super::connection::{CloseReason, Stream};
-use super::courier::DeliveryDone;
+use super::courier::{DeliveryDone, DeliveryJob};
 use super::job::Job;
-use super::queue::{Entry, Kept};
+use super::queue::{Done, Entry, Kept};
 use super::{Deliver, Server};
 use crate::QueueId;
 use crate::calendar::Date;
@@ -18,7 +18,7 @@ use crate::log_value::Escaped;
 use crate::net::slots::Key;
 use crate::net::timers::Now;
 use crate::smtp::{Address, Message, Path, Reply};
-use crate::spool::{Committed, Durable, Prepared, Spool};
+use crate::spool::{Committed, Durable, Prepared, QUARANTINE, Spool};
 
 /// Where accepted mail goes first.
 pub(super) enum Store {
@@ -218,14 +218,34 @@ impl<S: Stream> Server<S> {
         if let Some(failure) = &done.sync_error {
             error!("the mailboxes cannot be made durable ({failure}); delivering again");
         }
+        self.set_aside(&done);
         self.counters.delivery_failures += done.failed.len() as u64 + u64::from(done.sync_error.is_some());
-        for entry in self.queue.done(done, now.ms()) {
-            self.counters.delivered += 1;
+        self.counters.delivered += (done.settled.len() + done.released.len()) as u64;
+        let Done { settled, removed } = self.queue.done(done, now.ms());
+        self.counters.removed += removed.len() as u64;
+        removed.iter().for_each(|id| info!("removed id={id} by the operator"));
+        for entry in settled {
             self.memory = self.memory.saturating_sub(entry.memory());
             if let (Kept::Log(place), Store::Log(spool)) = (&entry.kept, &mut self.store) {
                 spool.settle(entry.id, *place);
             }
         }
+    }
+
+    /// Says what was set aside, and what came back from there.
+    fn set_aside(&mut self, done: &DeliveryDone) {
+        for (id, reason) in &done.held {
+            warn!("held id={id} reason={}", Escaped(&reason.to_string()));
+        }
+        for id in &done.quarantined {
+            error!(
+                "A MESSAGE IS DAMAGED and is not delivered: id={id}; what is left of it is in {QUARANTINE}"
+            );
+        }
+        done.released.iter().for_each(|id| info!("released id={id}: delivered after it was held"));
+        self.counters.held += done.held.len() as u64;
+        self.counters.quarantined += done.quarantined.len() as u64;
+        self.counters.released += done.released.len() as u64;
     }
 
     pub(super) fn start_deliveries(&mut self, now: Now, jobs: &mut dyn FnMut(Job)) {
@@ -238,7 +258,7 @@ impl<S: Stream> Server<S> {
             && !is_over
             && let Some(job) = self.queue.job(spool, now.ms(), self.stop.is_some())
         {
-            jobs(Job::Deliver(job));
+            jobs(Job::Deliver(DeliveryJob { given: now.unix.as_secs(), ..job }));
         }
     }
 

@@ -30,6 +30,14 @@ pub struct Counters {
     pub delivered: u64,
     /// Attempts of delivery that failed.
     pub delivery_failures: u64,
+    /// Messages set aside into `spool/held`.
+    pub held: u64,
+    /// Messages delivered from there.
+    pub released: u64,
+    /// Messages removed from there by the operator.
+    pub removed: u64,
+    /// Messages found damaged and set aside into `spool/quarantine`.
+    pub quarantined: u64,
 }
 
 /// `key=value` pairs for one log line.
@@ -38,7 +46,7 @@ impl fmt::Display for Counters {
         write!(
             f,
             "connections={} connections_refused={} early_talkers={} timeouts={} aborted={} accepted={} accepted_octets={} \
-             refused={} commits={} sync_ms={} delivered={} delivery_failures={}",
+             refused={} commits={} sync_ms={} delivered={} delivery_failures={} held={} released={} removed={} quarantined={}",
             self.connections,
             self.connections_refused,
             self.early_talkers,
@@ -50,7 +58,11 @@ impl fmt::Display for Counters {
             self.commits,
             self.sync_time.as_millis(),
             self.delivered,
-            self.delivery_failures
+            self.delivery_failures,
+            self.held,
+            self.released,
+            self.removed,
+            self.quarantined
         )
     }
 }

@@ -8,6 +8,7 @@ mod acceptance;
 pub mod connection;
 pub mod courier;
 mod driving;
+mod held;
 pub mod job;
 pub mod metrics;
 mod options;
@@ -91,10 +92,12 @@ pub struct Turn {
 /// How a server ends.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum End {
-    /// Asked to, with everything durable; so many messages remain to be delivered at the next start.
+    /// Asked to, with everything durable; so many messages remain to be delivered.
     Stopped {
         /// Messages in the log that are not delivered.
         undelivered: usize,
+        /// Messages beside the log, held because their mailboxes cannot be written.
+        held: usize,
     },
     /// Asked to twice: at once, with whatever was under way.
     Interrupted,
@@ -251,6 +254,16 @@ impl<S: Stream> Server<S> {
         self.queue.len()
     }
 
+    /// How many messages are held.
+    pub fn held(&self) -> usize {
+        self.queue.held.len()
+    }
+
+    /// Takes up messages that an earlier run held, before the first turn: they are tried at once.
+    pub fn take_up_held(&mut self, ids: Vec<QueueId>) {
+        ids.into_iter().for_each(|id| self.queue.held.found(id));
+    }
+
     fn list(&mut self, key: Key) {
         if let Some(connection) = self.connections.get_mut(key)
             && !connection.is_listed
@@ -295,7 +308,7 @@ impl<S: Stream> Server<S> {
         let is_over = self.stop.is_some_and(|stop| stop.is_over);
         let wake = [
             self.timers.next_ms(),
-            self.queue.next_ms().filter(|_| !is_over),
+            self.queue.next_ms(self.stop.is_some()).filter(|_| !is_over),
             match &self.store {
                 Store::Log(spool) => spool.next_ms(),
                 Store::Memory(_) => None,
@@ -336,14 +349,15 @@ impl<S: Stream> Server<S> {
             Store::Log(spool) => spool.is_idle(),
             Store::Memory(_) => true,
         };
-        let is_quiet = self.connections.is_empty() && self.queue.is_empty();
+        // What is held waits beside the log for mailboxes to be mended; only what the courier has of it ends before.
+        let is_quiet = self.connections.is_empty() && self.queue.is_empty() && self.queue.held.out() == 0;
         // Behind the grace only the log is waited for: what it holds was promised, or may be.
         let may_leave = is_log_idle
             && self.spills_out == 0
             && self.waiting.is_empty()
             && self.dirty.is_empty()
             && (is_quiet || stop.is_over);
-        may_leave.then(|| End::Stopped { undelivered: self.queue.len() })
+        may_leave.then(|| End::Stopped { undelivered: self.queue.len(), held: self.held() })
     }
 
     fn close(&mut self, key: Key, reason: CloseReason) {

@@ -35,12 +35,16 @@
 
 mod committer;
 mod header;
+pub mod held;
+mod inspection;
 mod live;
+pub mod orders;
 mod record;
 mod recovery;
 mod scan;
 mod segment;
 mod spill;
+mod summary;
 
 use std::collections::{HashMap, VecDeque};
 use std::io;
@@ -53,9 +57,11 @@ use crate::limits::{SEGMENT_SIZE, SETTLE_DELAY_MS, SPOOL_SIZE_DEFAULT};
 use crate::smtp::Message;
 
 pub use committer::{Batch, CommitError, Committed};
+pub use inspection::inspect;
 pub use recovery::{Damage, Reason, RecoverError, Recovered, Report};
 pub use segment::{Prepare, Prepared};
 pub use spill::{Spill, SpillDone, SpillJob, Spilled};
+pub use summary::Summary;
 
 use committer::Waiting;
 use header::{HEADER, Header, Link, Position, SETTLED_AT_COMMIT, VERSION, align};
@@ -67,7 +73,7 @@ use spill::{SPILLED, SpillName};
 /// The spool's directory.
 pub(crate) const SPOOL: &str = "spool";
 /// Where broken parts of the log are kept.
-pub(crate) const QUARANTINE: &str = "spool/quarantine";
+pub const QUARANTINE: &str = "spool/quarantine";
 
 /// What the operator chose for the spool.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -554,10 +560,21 @@ impl std::error::Error for ReadError {}
 impl Source {
     /// Reads the message; for the courier. Its checksum was checked.
     pub fn read(&self) -> Result<Stored, ReadError> {
+        record::decode_message(self.octets()?).ok_or(ReadError::Damaged)
+    }
+
+    /// The octets of the record, damaged as they may be: as many as the disk gives.
+    pub fn octets(&self) -> Result<Vec<u8>, ReadError> {
         let mut record = vec![0; self.octets as usize];
         let file = self.disk.open(&self.path, Open::Read).map_err(ReadError::Io)?;
         let read = read_full_at(&*file, &mut record, self.offset).map_err(ReadError::Io)?;
         record.truncate(read);
-        record::decode_message(record).ok_or(ReadError::Damaged)
+        Ok(record)
+    }
+
+    /// What the message is, without its content being read, or its checksum checked.
+    pub fn summary(&self) -> Result<Summary, ReadError> {
+        let file = self.disk.open(&self.path, Open::Read).map_err(ReadError::Io)?;
+        summary::read(&*file, self.offset)
     }
 }

@@ -23,9 +23,9 @@
 //! The message has a checksum of its own, beside its batch's, because the courier reads messages and not batches. What
 //! stands before the data is the message's *head*: it is encoded when the message is appended; the data is never copied.
 
-use super::Stored;
 use super::header::{Checksum, Fields};
 use super::spill::{SPILLED, Spilled};
+use super::{Stored, Summary};
 use crate::QueueId;
 use crate::smtp::{Address, Body, Envelope, Message};
 
@@ -182,10 +182,17 @@ pub(super) fn decode_message(mut record: Vec<u8>) -> Option<Stored> {
         return None;
     }
     let spilled = if is_spilled { Some(Spilled::decode(fields.0, data)?) } else { None };
-    let reverse_path = if flags & REVERSE_PATH != 0 { Some(decode_address(&mut addresses)?) } else { None };
+    let envelope = decode_envelope(body, flags, &mut addresses)?;
+    let head = record.len() - behind;
+    record.drain(..if is_spilled { record.len() } else { head });
+    Some(Stored { id, arrived, message: Message { envelope, trace, data: record }, spilled })
+}
+
+fn decode_envelope(body: u8, flags: u8, addresses: &mut Fields<'_>) -> Option<Envelope> {
+    let reverse_path = if flags & REVERSE_PATH != 0 { Some(decode_address(addresses)?) } else { None };
     let mut forward_paths = Vec::new();
     while !addresses.0.is_empty() {
-        forward_paths.push(decode_address(&mut addresses)?);
+        forward_paths.push(decode_address(addresses)?);
     }
     let body = match body {
         0 => Body::SevenBit,
@@ -193,10 +200,25 @@ pub(super) fn decode_message(mut record: Vec<u8>) -> Option<Stored> {
         2 => Body::BinaryMime,
         _ => return None,
     };
-    let envelope = Envelope { reverse_path, forward_paths, body, smtputf8: flags & SMTPUTF8 != 0 };
-    let head = record.len() - behind;
-    record.drain(..if is_spilled { record.len() } else { head });
-    Some(Stored { id, arrived, message: Message { envelope, trace, data: record }, spilled })
+    Some(Envelope { reverse_path, forward_paths, body, smtputf8: flags & SMTPUTF8 != 0 })
+}
+
+/// Octets of a message's record up to its envelope's end. None if these are no message's first ones.
+pub(super) fn envelope_end(octets: &[u8]) -> Option<u64> {
+    match outline(octets)? {
+        Outline::Message { .. } => Fields(octets.get(32..40)?).u64()?.checked_add(MESSAGE as u64),
+        Outline::Settlement { .. } => None,
+    }
+}
+
+/// What the beginning of a message's record says, up to [`envelope_end`]. Nothing is checked but the lengths.
+pub(super) fn summary(octets: &[u8]) -> Option<Summary> {
+    let mut fields = Fields(octets.get(CRC.end..envelope_end(octets)? as usize)?);
+    let id = QueueId { run: fields.u64()?, counter: fields.u64()? };
+    let (arrived, _envelope) = (fields.u64()?, fields.u64()?);
+    let octets_of_content = fields.u64()?.checked_add(fields.u64()?)?;
+    let envelope = decode_envelope(octets[1], octets[2], &mut fields)?;
+    Some(Summary { id, arrived, envelope, octets: octets_of_content })
 }
 
 fn decode_address(fields: &mut Fields<'_>) -> Option<Address> {
@@ -261,7 +283,7 @@ mod tests {
         #[test]
         fn any_octets_are_read_without_harm(octets in proptest::collection::vec(any::<u8>(), 0..120), kind in 0u8..4) {
             let record = [&[kind][..], &octets].concat();
-            let _ = (outline(&record), decode_range(&record), decode_message(record));
+            let _ = (outline(&record), decode_range(&record), summary(&record), decode_message(record));
         }
     }
 

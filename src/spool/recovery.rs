@@ -28,7 +28,7 @@ use super::segment::{self, Name, Segment, Stock};
 use super::spill::{SPILL, SpillName};
 use super::{Pending, QUARANTINE, SPOOL, Spool, SpoolOptions, is_space};
 use crate::QueueId;
-use crate::disk::{Disk, Open, write_all_at};
+use crate::disk::{Disk, File, Open, write_all_at};
 use crate::limits::BATCH_ALIGN;
 
 /// What recovery found.
@@ -158,7 +158,7 @@ impl fmt::Display for RecoverError {
 
 impl std::error::Error for RecoverError {}
 
-fn at<T>(path: &Path, result: io::Result<T>) -> Result<T, RecoverError> {
+pub(super) fn at<T>(path: &Path, result: io::Result<T>) -> Result<T, RecoverError> {
     result.map_err(|error| RecoverError::Io { path: path.to_owned(), error })
 }
 
@@ -218,18 +218,18 @@ fn list(disk: &dyn Disk) -> Result<(Vec<Segment>, Vec<Segment>), RecoverError> {
 
 /// The walk over the log: what it has found so far.
 #[derive(Default)]
-struct Walk {
+pub(super) struct Walk {
     /// The batch accepted last.
     link: Link,
     head: Position,
-    pending: VecDeque<Pending>,
+    pub pending: VecDeque<Pending>,
     /// Where the batches from the head on begin.
     batches: VecDeque<Position>,
     settled: Vec<IdRange>,
     /// The files of large messages.
     spilled: HashMap<QueueId, SpillName>,
     /// Segments, in order.
-    segments: Vec<Segment>,
+    pub segments: Vec<Segment>,
     /// Breaks that reach to the end of a segment and nothing behind has explained yet.
     open: Vec<Damage>,
     /// Segments without a trace of a batch.
@@ -238,6 +238,7 @@ struct Walk {
 }
 
 impl Walk {
+    /// The next segment, as the disk really holds it.
     fn segment(
         &mut self,
         disk: &dyn Disk,
@@ -248,7 +249,18 @@ impl Walk {
         let file = at(path, disk.open(path, Open::Write))?;
         at(path, file.sync_data())?;
         at(path, file.drop_cache())?;
-        let mut scan = Scan::new(&*file, segment.sequence, segment.nonce, segment.size, window);
+        self.read(&*file, segment, window)
+    }
+
+    /// The next segment, as it reads: changes nothing.
+    pub fn read(
+        &mut self,
+        file: &dyn File,
+        segment: Segment,
+        window: &mut Window,
+    ) -> Result<(), RecoverError> {
+        let path = &segment.path;
+        let mut scan = Scan::new(file, segment.sequence, segment.nonce, segment.size, window);
         let mut offset = 0;
         let mut broken: Option<(u64, Reason)> = None;
         let mut found = false;
@@ -364,7 +376,7 @@ impl Walk {
     }
 
     /// The last segment is read: what is still open is the end of the log.
-    fn end(&mut self) {
+    pub fn end(&mut self) {
         self.report.damage.extend(self.open.extract_if(.., |range| range.reason == Reason::Unreadable));
         self.explained();
         let head = self.head;

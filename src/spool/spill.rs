@@ -167,10 +167,15 @@ impl Spilled {
         self.name.path()
     }
 
-    /// Opens the file, for its trace fields to be written. None if its length is not that of the trace fields and the
+    /// Opens the file under one of its names, for its trace fields to be written. None if its length is not that of the trace fields and the
     /// mail data.
-    pub(crate) fn open(&self, disk: &dyn Disk, trace: usize) -> io::Result<Option<Box<dyn File>>> {
-        let file = disk.open(&self.path(), Open::Write)?;
+    pub(crate) fn open(
+        &self,
+        disk: &dyn Disk,
+        path: &Path,
+        trace: usize,
+    ) -> io::Result<Option<Box<dyn File>>> {
+        let file = disk.open(path, Open::Write)?;
         Ok((file.size()? == trace as u64 + self.octets).then_some(file))
     }
 

@@ -125,7 +125,7 @@ fn parent(path: &Path) -> PathBuf {
 
 fn is_reachable(names: &Names, path: &Path) -> bool {
     let directory = parent(path);
-    directory.as_os_str().is_empty() || names.contains_key(&directory)
+    directory.as_os_str().is_empty() || names.get(&directory) == Some(&Node::Directory)
 }
 
 fn write_into(octets: &mut Vec<u8>, offset: usize, data: &[u8]) {
@@ -315,6 +315,15 @@ impl State {
         }
     }
 
+    fn check_parent(&self, path: &Path) -> io::Result<()> {
+        let parent = parent(path);
+        match self.cached.get(&parent) {
+            None if !parent.as_os_str().is_empty() => Err(not_found()),
+            Some(Node::File(_)) => Err(io::ErrorKind::NotADirectory.into()),
+            _ => Ok(()),
+        }
+    }
+
     fn change(&mut self, change: Change) {
         change.apply(&mut self.cached);
         self.changes.push(change);
@@ -339,9 +348,7 @@ impl Disk for FaultyDisk {
         let index = match (state.cached.get(path), how) {
             (Some(_), Open::Create) => return Err(io::ErrorKind::AlreadyExists.into()),
             (None, Open::Create) => {
-                if !is_reachable(&state.cached, path) {
-                    return Err(not_found());
-                }
+                state.check_parent(path)?;
                 state.files.push(Content::default());
                 let index = state.files.len() - 1;
                 state.change(Change::Add(path.to_owned(), Node::File(index)));
@@ -371,9 +378,7 @@ impl Disk for FaultyDisk {
         if state.cached.contains_key(to) {
             return Err(io::ErrorKind::AlreadyExists.into());
         }
-        if !is_reachable(&state.cached, to) {
-            return Err(not_found());
-        }
+        state.check_parent(to)?;
         state.change(Change::Add(to.to_owned(), node));
         Ok(())
     }
@@ -395,9 +400,7 @@ impl Disk for FaultyDisk {
             return Err(io::ErrorKind::AlreadyExists.into());
         }
         state.check(true)?;
-        if !is_reachable(&state.cached, path) {
-            return Err(not_found());
-        }
+        state.check_parent(path)?;
         state.change(Change::Add(path.to_owned(), Node::Directory));
         Ok(())
     }

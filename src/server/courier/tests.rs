@@ -317,7 +317,7 @@ fn octets(counter: u64) -> Vec<u8> {
 
 fn delivery(counter: u64, recipients: &[&str]) -> Delivery {
     let load = Load::Memory { message: message(counter, recipients), arrived: ARRIVED };
-    Delivery { id: id(counter), load, again: false }
+    Delivery { id: id(counter), load, again: false, only: None, last: false }
 }
 
 fn again(counter: u64, recipients: &[&str]) -> Delivery {
@@ -325,11 +325,20 @@ fn again(counter: u64, recipients: &[&str]) -> Delivery {
 }
 
 fn job(deliveries: impl IntoIterator<Item = Delivery>) -> DeliveryJob {
-    DeliveryJob { deliveries: deliveries.into_iter().collect() }
+    DeliveryJob { deliveries: deliveries.into_iter().collect(), ..DeliveryJob::default() }
 }
 
 fn flush() -> DeliveryJob {
     DeliveryJob::default()
+}
+
+fn failures(done: &DeliveryDone) -> Vec<(QueueId, String)> {
+    done.failed.iter().map(|(delivery, error)| (delivery.id, error.to_string())).collect()
+}
+
+/// What failed, to be sent again.
+fn back(done: DeliveryDone) -> Vec<Delivery> {
+    done.failed.into_iter().map(|(delivery, _)| delivery).collect()
 }
 
 fn base(counter: u64) -> String {
@@ -526,16 +535,15 @@ fn a_mailbox_that_cannot_be_written_fails_only_its_message_and_names_itself() {
         delivery(3, &["b@x"]),
         delivery(5, &["d@z"]),
     ]));
-    let failed: Vec<_> =
-        done.failed.iter().map(|(delivery, error)| (delivery.id, error.to_string())).collect();
-    let reason = "mailboxes/x/b: no storage space".to_owned();
-    assert_eq!(failed, [(id(2), reason.clone()), (id(3), reason)]);
-    assert_eq!(courier.run(flush()).settled, [id(1), id(5)]);
+    assert_eq!(failures(&done), [(id(3), "mailboxes/x/b: no storage space".to_owned())]);
+    let next = courier.run(flush());
+    assert_eq!(next.settled, [id(1), id(5)]);
+    assert_eq!(failures(&next), [(id(2), "mailboxes/x/b: no storage space".to_owned())]);
     assert_eq!(disk.mail().len(), 4, "those that could have it have it");
 
     disk.0.lock().unwrap().fails = Fails::Nothing;
-    courier.run(job(done.failed.into_iter().map(|(delivery, _)| delivery)));
-    assert_eq!(courier.run(flush()).settled, [id(2), id(3)]);
+    courier.run(job(back(done).into_iter().chain(back(next))));
+    assert_eq!(courier.run(flush()).settled, [id(3), id(2)]);
     assert_eq!(disk.mail().len(), 6, "and none has it twice");
 }
 
@@ -643,12 +651,17 @@ fn what_stands_in_a_mailboxs_way_fails_only_its_message() {
     std::fs::write(mailboxes.join("y"), b"").unwrap();
     std::fs::write(mailboxes.join("x/b/new"), b"").unwrap();
     let done = courier.run(job([delivery(1, &["a@x"]), delivery(2, &["a@x", "c@y"]), delivery(3, &["b@x"])]));
-    let failed: Vec<_> = done.failed.iter().map(|(delivery, _)| delivery.id).collect();
-    assert_eq!(failed, [id(2), id(3)]);
+    assert_eq!(done.failed[0].0.id, id(3));
+    let next = courier.run(flush());
+    assert_eq!(
+        (next.settled.clone(), next.failed[0].0.id),
+        (vec![id(1)], id(2)),
+        "once the others have it durably"
+    );
     std::fs::remove_file(mailboxes.join("y")).unwrap();
     std::fs::remove_file(mailboxes.join("x/b/new")).unwrap();
-    let done = courier.run(job(done.failed.into_iter().map(|(delivery, _)| delivery)));
-    assert_eq!((done.settled, done.failed.len(), done.files), (vec![id(1)], 0, 2));
+    let done = courier.run(job(back(next).into_iter().chain(back(done))));
+    assert_eq!((done.failed.len(), done.files), (0, 2));
     assert_eq!(courier.run(flush()).settled, [id(2), id(3)]);
     assert_eq!(std::fs::read_dir(mailboxes.join("x/a/new")).unwrap().count(), 2);
 }
@@ -694,9 +707,10 @@ fn a_message_is_read_from_the_log_and_another_in_its_place_is_not_delivered() {
         let batch = log.submit(0).unwrap();
         log.committed(batch.run()).unwrap()
     };
-    let delivery = |id| Delivery { id, load: Load::Spool(log.locate(&durable[0].place)), again: false };
+    let load = || Load::Spool(log.locate(&durable[0].place));
+    let delivery = |id| Delivery { id, load: load(), again: false, only: None, last: false };
     let stranger = QueueId { counter: id.counter + 1, ..id };
-    let mut courier = Courier::new(disk, true);
+    let mut courier = Courier::new(disk.clone(), true);
     let done = courier.run(job([delivery(id), delivery(stranger)]));
     assert_eq!((done.files, done.failed.len()), (1, 1));
     assert_eq!(done.failed[0].0.id, stranger);
@@ -704,4 +718,134 @@ fn a_message_is_read_from_the_log_and_another_in_its_place_is_not_delivered() {
     assert_eq!(courier.run(flush()).settled, [id]);
     let delivered = root.path().join(format!("mailboxes/x/a/new/{ARRIVED}.{id}.fs"));
     assert_eq!(std::fs::read(delivered).unwrap(), octets(5));
+
+    let done = courier.run(job([Delivery { last: true, ..delivery(stranger) }]));
+    assert_eq!(done.quarantined, [stranger], "it was written before the sync");
+    assert_eq!(held::quarantined(&*disk).unwrap(), [format!("{stranger}.record")]);
+}
+
+// Setting aside.
+
+/// A courier over a disk on which `mailboxes/y` is a file, so that nobody there can have mail.
+fn real_with_obstacle() -> (tempfile::TempDir, Arc<RealDisk>, Courier) {
+    let root = tempfile::tempdir().unwrap();
+    let disk = Arc::new(RealDisk::open(root.path(), &["spool", spool::QUARANTINE, "mailboxes"]).unwrap());
+    held::start(&*disk, &[]).unwrap();
+    std::fs::write(root.path().join("mailboxes/y"), b"").unwrap();
+    (root, disk.clone(), Courier::new(disk, true))
+}
+
+fn last(counter: u64, recipients: &[&str]) -> Delivery {
+    Delivery { last: true, ..again(counter, recipients) }
+}
+
+fn of_held(counter: u64) -> Delivery {
+    Delivery { id: id(counter), load: Load::Held, again: true, only: None, last: false }
+}
+
+fn files(root: &tempfile::TempDir, mailbox: &str) -> usize {
+    std::fs::read_dir(root.path().join("mailboxes").join(mailbox).join("new")).map_or(0, Iterator::count)
+}
+
+#[test]
+fn a_mailbox_that_took_the_message_does_not_get_it_again_although_its_reader_deleted_it() {
+    let (root, _, mut courier) = real_with_obstacle();
+    courier.run(job([delivery(2, &["a@x", "c@y"])]));
+    let done = courier.run(flush());
+    assert_eq!(done.failed[0].0.only.as_deref(), Some(&[MailboxPath::of(&Address::new("c", "y"))][..]));
+    std::fs::remove_dir_all(root.path().join("mailboxes/x")).unwrap();
+    std::fs::remove_file(root.path().join("mailboxes/y")).unwrap();
+    courier.run(job(back(done)));
+    assert_eq!(courier.run(flush()).settled, [id(2)]);
+    assert_eq!((files(&root, "x/a"), files(&root, "y/c")), (0, 1));
+}
+
+#[test]
+fn the_last_attempt_holds_the_message_for_the_mailboxes_that_did_not_take_it() {
+    let (root, disk, mut courier) = real_with_obstacle();
+    let given = DeliveryJob { given: 99, ..job([last(2, &["a@x", "c@y", "C@y", "c@Y"])]) };
+    let done = courier.run(given);
+    assert!(done.held.is_empty() && done.failed.is_empty(), "its name is not durable yet");
+    let done = courier.run(flush());
+    assert_eq!((done.held.len(), done.held[0].0), (1, id(2)));
+    assert!(done.failed.is_empty() && done.settled.is_empty());
+    let held = held::read(&*disk, id(2)).unwrap();
+    let expected = Message { envelope: message(2, &["c@y", "C@y", "c@Y"]).envelope, ..message(2, &[]) };
+    assert_eq!((held.note.since, held.stored.message), (99, expected));
+    assert!(held.note.reason.contains("mailboxes/y/c: Not a directory"), "{}", held.note.reason);
+    assert_eq!(files(&root, "x/a"), 1);
+
+    std::fs::remove_file(root.path().join("mailboxes/y")).unwrap();
+    assert!(courier.run(job([of_held(2)])).released.is_empty(), "its names are not durable yet");
+    assert_eq!(held::ids(&*disk).unwrap(), [id(2)], "and it is not let go before");
+    assert_eq!(courier.run(flush()).released, [id(2)]);
+    assert_eq!(held::ids(&*disk).unwrap(), []);
+    assert_eq!((files(&root, "x/a"), files(&root, "y/c"), files(&root, "y/C")), (1, 1, 1));
+}
+
+#[test]
+fn a_held_message_that_some_mailboxes_take_is_held_for_the_rest() {
+    let (root, disk, mut courier) = real_with_obstacle();
+    std::fs::write(root.path().join("mailboxes/z"), b"").unwrap();
+    courier.run(job([last(2, &["c@y", "d@z"])]));
+    courier.run(flush());
+    std::fs::remove_file(root.path().join("mailboxes/y")).unwrap();
+    courier.run(job([of_held(2)]));
+    let done = courier.run(flush());
+    assert!(done.failed[0].0.only.is_none(), "the file says it");
+    let held = held::read(&*disk, id(2)).unwrap();
+    assert_eq!(held.stored.message.envelope.forward_paths, [Address::new("d", "z")]);
+    std::fs::remove_dir_all(root.path().join("mailboxes/y")).unwrap();
+    std::fs::remove_file(root.path().join("mailboxes/z")).unwrap();
+    courier.run(job([of_held(2)]));
+    assert_eq!(courier.run(flush()).released, [id(2)]);
+    assert_eq!((files(&root, "y/c"), files(&root, "z/d")), (0, 1));
+}
+
+#[test]
+fn a_message_that_cannot_be_held_stays_with_the_log() {
+    let (root, _, mut courier) = real_with_obstacle();
+    std::fs::remove_dir_all(root.path().join("spool/held")).unwrap();
+    let done = courier.run(job([last(1, &["c@y"])]));
+    assert!(matches!(done.failed[0].1, DeliveryError::Aside(_)), "{}", done.failed[0].1);
+    let disk = MemoryDisk::new(Fails::Below("mailboxes/x/b/"));
+    let done = Courier::new(disk.clone(), true).run(job([last(1, &["b@x"])]));
+    assert!(matches!(done.failed[0].1, DeliveryError::Mailboxes(_)), "no space says nothing of a mailbox");
+    assert!(!disk.log().iter().any(|line| line.contains("spool/")));
+}
+
+#[test]
+fn what_the_operator_removes_is_never_delivered_and_what_is_damaged_neither() {
+    let (root, disk, mut courier) = real_with_obstacle();
+    courier.run(job([last(1, &["c@y"]), last(2, &["c@y"]), last(3, &["c@y"])]));
+    assert_eq!(courier.run(flush()).held.len(), 3);
+    std::fs::remove_file(root.path().join("mailboxes/y")).unwrap();
+    let file = root.path().join(format!("spool/held/{}.held", id(3)));
+    let mut octets = std::fs::read(&file).unwrap();
+    *octets.last_mut().unwrap() ^= 1;
+    std::fs::write(&file, octets).unwrap();
+    spool::orders::give(&*disk, id(1), spool::orders::Order::Remove).unwrap();
+    spool::orders::give(&*disk, id(9), spool::orders::Order::Release).unwrap();
+    held::remove(&*disk, id(2)).unwrap();
+    let done = courier.run(DeliveryJob { look: true, ..job([1, 2, 3].map(of_held)) });
+    assert_eq!(done.removed, [id(1), id(1), id(2)]);
+    assert_eq!((done.asked, done.quarantined), (vec![id(9)], vec![id(3)]));
+    assert_eq!(spool::orders::given(&*disk).unwrap(), []);
+    assert_eq!(held::quarantined(&*disk).unwrap(), [format!("{}.held", id(3))]);
+    assert_eq!(files(&root, "y/c"), 0);
+}
+
+#[test]
+fn what_is_removed_while_it_is_held_for_the_rest_stays_removed() {
+    let (root, disk, mut courier) = real_with_obstacle();
+    std::fs::write(root.path().join("mailboxes/z"), b"").unwrap();
+    courier.run(job([last(2, &["c@y", "d@z"])]));
+    courier.run(flush());
+    std::fs::remove_file(root.path().join("mailboxes/y")).unwrap();
+    courier.run(job([of_held(2)]));
+    // The operator's program has given its order, and not come to remove the file: or came before it is written anew.
+    spool::orders::give(&*disk, id(2), spool::orders::Order::Remove).unwrap();
+    let done = courier.run(flush());
+    assert_eq!((done.removed, done.failed.len()), (vec![id(2)], 0));
+    assert_eq!(held::ids(&*disk).unwrap(), []);
 }
