@@ -1,0 +1,457 @@
+//! No crash loses or breaks mail: not at any instant, whatever a file system that keeps to POSIX leaves of what was not
+//! synced. Spool and courier live on a disk that records them, and each state that a crash may leave after each of
+//! their operations (`common/posix.rs` says which) is recovered, delivered to the end, and judged:
+//!
+//! - a message whose commit was complete is pending with the octets that it had, or is in all its mailboxes;
+//! - nothing else is but what was appended; no file in any `new/` or `cur/` is less than a whole message;
+//! - nothing is taken for damage;
+//! - in the end each such message is in each of its mailboxes once, any other in all of its once or in none, `tmp/` is
+//!   empty, and the next start has nothing to deliver.
+//!
+//! Three lives are judged like this: one server's; those of a server that was killed (the cache stays) at an operation
+//! and started again; those of servers that start on a state that an earlier crash left. In the latter two what one
+//! start found is held to be promised, for the next one has to find it too.
+//!
+//! A run is a sample; `STATES=all cargo test --release --test crash_states` is the whole. The last line is the figure.
+
+#[path = "common/faulty_disk.rs"]
+mod faulty_disk;
+#[path = "common/posix.rs"]
+mod posix;
+
+use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::hash::{BuildHasher, BuildHasherDefault, DefaultHasher};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::sync::mpsc::channel;
+
+use fastsmtp::QueueId;
+use fastsmtp::mailbox::{MailboxPath, ROOT};
+use fastsmtp::server::courier::{Courier, Delivery, DeliveryDone, DeliveryJob, Load};
+use fastsmtp::smtp::{Address, Envelope, Message};
+use fastsmtp::spool::{Batch, Committed, Pending, Place, Spool, SpoolOptions};
+use faulty_disk::{Fault, FaultyDisk, Moment, Names, Node, next_random};
+use posix::Left;
+
+/// Small, so that a short life changes segments and uses one again.
+const SEGMENT: u64 = 16 * 1024;
+const OPTIONS: SpoolOptions =
+    SpoolOptions { spool_size: 5 * SEGMENT, segment_size: SEGMENT, settled_at_commit: false };
+const ARRIVED: u64 = 1_735_689_600;
+
+/// A mail that a life may accept.
+struct Mail {
+    /// Octets of its data.
+    octets: usize,
+    recipients: &'static [&'static str],
+}
+
+/// The first three are under way together; the last comes when a segment is used again.
+const MAILS: [Mail; 4] = [
+    Mail { octets: 300, recipients: &["ann@x.org"] },
+    Mail { octets: 1100, recipients: &["ann@x.org", "bob@x.org"] },
+    Mail { octets: 2000, recipients: &["bob@x.org"] },
+    Mail { octets: 900, recipients: &["ann@x.org"] },
+];
+
+impl Mail {
+    fn message(&self) -> Message {
+        let mut random = self.octets as u64;
+        let line = |_| format!("{:016x}\r\n", next_random(&mut random)).into_bytes();
+        let mut data: Vec<u8> = (0..self.octets.div_ceil(18)).flat_map(line).collect();
+        data.truncate(self.octets);
+        let address = |text: &&str| Address::parse(text.as_bytes()).expect("the table holds addresses");
+        let forward_paths = self.recipients.iter().map(address).collect();
+        let envelope = Envelope { forward_paths, ..Envelope::default() };
+        Message { envelope, trace: format!("Received: {}\r\n", self.octets).into_bytes(), data }
+    }
+}
+
+/// What a run judges, of what there is.
+struct Share {
+    /// States at one instant.
+    states: usize,
+    /// Of a server's operations, at which it is killed: every so manieth.
+    kills: usize,
+    /// Of the states of the first life, on which a server starts again: one of so many.
+    restarts: u64,
+}
+
+const SAMPLE: Share = Share { states: 100, kills: 12, restarts: 500 };
+const ALL: Share = Share { states: 20_000, kills: 1, restarts: 100 };
+
+fn main() -> ExitCode {
+    let is_all = std::env::var("STATES").is_ok_and(|states| states == "all");
+    let mut judge = Judge::new(if is_all { ALL } else { SAMPLE });
+
+    let disk = empty_disk();
+    let mut promises = Promises::default();
+    disk.record();
+    live(&disk, &mut promises).expect("a calm life");
+    let operations = disk.operations();
+    judge.life("a life", &disk.moments(), &promises);
+    println!("a life of {operations} operations: {} states", judge.seen.len());
+
+    for operation in (0..operations).step_by(judge.share.kills) {
+        let disk = empty_disk().with(operation, Fault::Crash);
+        let mut promises = Promises::default();
+        assert!(live(&disk, &mut promises).is_err(), "it dies at operation {operation}");
+        disk.restart();
+        judge.restarted(&format!("killed at operation {operation}"), &disk, promises);
+    }
+    println!("and killed at any of them and started again: {} states", judge.seen.len());
+
+    let restarts = std::mem::take(&mut judge.restarts);
+    let count = restarts.len();
+    for (story, left, promises) in restarts {
+        judge.restarted(&story, &left.disk(), promises);
+    }
+    println!("and started on {count} of the first states and crashed again: {} states", judge.seen.len());
+
+    println!("crash states: {}, violations: {}", judge.seen.len(), judge.violations);
+    if judge.violations == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
+
+/// A disk as `RealDisk::open` leaves it.
+fn empty_disk() -> FaultyDisk {
+    FaultyDisk::holding(Names::from([(ROOT.into(), Node::Directory)]), [], 7)
+}
+
+/// What the messages' senders may rely on.
+#[derive(Default, Clone)]
+struct Promises {
+    appended: BTreeMap<QueueId, Known>,
+    /// Accepted, and since how many operations.
+    durable: Vec<(QueueId, u64)>,
+}
+
+#[derive(Clone)]
+struct Known {
+    message: Message,
+    /// Its file.
+    octets: Vec<u8>,
+    mailboxes: BTreeSet<MailboxPath>,
+}
+
+impl Promises {
+    /// What was durable before an operation.
+    fn at(&self, operation: u64) -> BTreeSet<QueueId> {
+        self.durable.iter().filter(|(_, since)| *since <= operation).map(|(id, _)| *id).collect()
+    }
+
+    fn append(&mut self, id: QueueId, message: Message) {
+        let octets = [&message.trace[..], &message.data].concat();
+        let mailboxes = message.envelope.forward_paths.iter().map(MailboxPath::of).collect();
+        self.appended.insert(id, Known { message, octets, mailboxes });
+    }
+}
+
+/// The machine is gone.
+#[derive(Debug)]
+struct Dead;
+
+/// The life that is recorded: mail comes, is committed, delivered and settled, each while something else is under way.
+fn live(disk: &FaultyDisk, promises: &mut Promises) -> Result<(), Dead> {
+    let mut server = Server::start(disk, promises)?;
+    server.append(&MAILS[0]);
+    // The next segment is written with zeros while the first message is committed to an unwritten one.
+    let zeros = server.spool.prepare(0).ok_or(Dead)?;
+    let (first, disk2) = (server.submit()?, disk.clone());
+    let (prepared, committed) = overlapped(disk, || zeros.run(), move || commit(&disk2, first))?;
+    server.committed(committed)?;
+    server.prepared(prepared)?;
+    // The first message is delivered while the next two are committed, to the new segment.
+    server.append(&MAILS[1]);
+    server.append(&MAILS[2]);
+    server.deliver_while_committing()?;
+    // These are delivered, which settles the first, while the next segment is made.
+    let job = server.job();
+    let zeros = server.spool.prepare(0).ok_or(Dead)?;
+    let mut courier = server.courier.take().ok_or(Dead)?;
+    let (prepared, done) = overlapped(disk, || zeros.run(), move || (courier.run(job), courier))?;
+    server.prepared(prepared)?;
+    server.delivered(done)?;
+    // The first settlement is committed while a flush makes the last names durable.
+    server.deliver_while_committing()?;
+    // All is settled: the log begins behind the first segments, and the next one is made of the first of them.
+    server.settle_all()?;
+    server.append(&MAILS[3]);
+    server.deliver_while_committing()?;
+    server.settle_all()?;
+    Ok(())
+}
+
+/// Runs `inner` as another thread would, between the writes of `outer` and the sync behind them.
+fn overlapped<A, B: Send + 'static>(
+    disk: &FaultyDisk,
+    outer: impl FnOnce() -> A,
+    inner: impl FnOnce() -> B + Send + 'static,
+) -> Result<(A, B), Dead> {
+    let (sender, receiver) = channel();
+    disk.meanwhile(move || sender.send(inner()).expect("we listen"));
+    let outer = outer();
+    Ok((outer, receiver.try_recv().map_err(|_| Dead)?))
+}
+
+/// Commits; says also after how many operations that was done.
+fn commit(disk: &FaultyDisk, batch: Batch) -> (Committed, u64) {
+    (batch.run(), disk.operations())
+}
+
+/// Spool and courier, without the loop between them.
+struct Server<'a> {
+    disk: &'a FaultyDisk,
+    promises: &'a mut Promises,
+    spool: Spool,
+    /// None while a job is with it.
+    courier: Option<Courier>,
+    /// Durable and not handed to the courier.
+    waiting: Vec<Delivery>,
+    places: BTreeMap<QueueId, Place>,
+}
+
+impl<'a> Server<'a> {
+    /// Starts on what the disk holds, whatever that is.
+    fn start(disk: &'a FaultyDisk, promises: &'a mut Promises) -> Result<Server<'a>, Dead> {
+        let (spool, recovered) =
+            Spool::recover(Arc::new(disk.clone()), OPTIONS).map_err(|error| alive(disk, &error))?;
+        let courier = Some(Courier::new(Arc::new(disk.clone()), true));
+        let mut server =
+            Server { disk, promises, spool, courier, waiting: Vec::new(), places: BTreeMap::new() };
+        for Pending { id, place } in recovered.pending {
+            server.accepted(id, place, disk.operations(), true);
+        }
+        Ok(server)
+    }
+
+    fn accepted(&mut self, id: QueueId, place: Place, since: u64, again: bool) {
+        self.promises.durable.push((id, since));
+        self.places.insert(id, place);
+        self.waiting.push(Delivery { id, load: Load::Spool(self.spool.locate(&place)), again });
+    }
+
+    fn append(&mut self, mail: &Mail) {
+        let message = mail.message();
+        let id = self.spool.append(message.clone(), ARRIVED).expect("there is room");
+        self.promises.append(id, message);
+    }
+
+    fn submit(&mut self) -> Result<Batch, Dead> {
+        self.spool.submit_settles();
+        self.spool.submit(0).ok_or(Dead)
+    }
+
+    fn committed(&mut self, (committed, since): (Committed, u64)) -> Result<(), Dead> {
+        let durable = self.spool.committed(committed).map_err(|failed| alive(self.disk, &failed.error))?;
+        for durable in durable {
+            self.accepted(durable.id, durable.place, since, false);
+        }
+        Ok(())
+    }
+
+    fn prepared(&mut self, prepared: fastsmtp::spool::Prepared) -> Result<(), Dead> {
+        self.spool.prepared(prepared, 0).map_err(|failed| alive(self.disk, &failed.error))
+    }
+
+    fn job(&mut self) -> DeliveryJob {
+        DeliveryJob { deliveries: std::mem::take(&mut self.waiting) }
+    }
+
+    fn delivered(&mut self, (done, courier): (DeliveryDone, Courier)) -> Result<(), Dead> {
+        if let Some((_, error)) = done.failed.first() {
+            return Err(alive(self.disk, error));
+        }
+        if let Some(error) = &done.sync_error {
+            return Err(alive(self.disk, error));
+        }
+        self.courier = Some(courier);
+        for id in done.settled {
+            let place = self.places.remove(&id).expect("it settles what was handed to it");
+            self.spool.settle(id, place);
+        }
+        Ok(())
+    }
+
+    /// One commit, and one job of the courier's between its write and its sync.
+    fn deliver_while_committing(&mut self) -> Result<(), Dead> {
+        let (job, batch) = (self.job(), self.submit()?);
+        let mut courier = self.courier.take().ok_or(Dead)?;
+        let disk = self.disk;
+        let (committed, done) =
+            overlapped(disk, || commit(disk, batch), move || (courier.run(job), courier))?;
+        self.committed(committed)?;
+        self.delivered(done)
+    }
+
+    /// Delivers and commits until nothing is left to do, one after the other.
+    fn settle_all(&mut self) -> Result<(), Dead> {
+        loop {
+            if !self.waiting.is_empty() || !self.places.is_empty() {
+                let mut courier = self.courier.take().ok_or(Dead)?;
+                let done = courier.run(self.job());
+                self.delivered((done, courier))?;
+            }
+            self.spool.submit_settles();
+            let batch = self.spool.submit(0);
+            let prepare = self.spool.prepare(0);
+            if batch.is_none() && prepare.is_none() && self.places.is_empty() {
+                return Ok(());
+            }
+            if let Some(batch) = batch {
+                self.committed(commit(self.disk, batch))?;
+            }
+            if let Some(prepare) = prepare {
+                self.prepared(prepare.run())?;
+            }
+        }
+    }
+}
+
+/// An error, which only a crash may cause: no other fault is injected here.
+fn alive(disk: &FaultyDisk, error: &dyn std::fmt::Display) -> Dead {
+    assert!(disk.is_crashed(), "{error}");
+    Dead
+}
+
+/// What was judged.
+struct Judge {
+    share: Share,
+    /// Keys of the states.
+    seen: HashSet<u64>,
+    /// Keys of them with what was promised.
+    judged: HashSet<u64>,
+    violations: usize,
+    /// States for servers to start on.
+    restarts: Vec<(String, Left, Promises)>,
+}
+
+impl Judge {
+    fn new(share: Share) -> Judge {
+        Judge { share, seen: HashSet::new(), judged: HashSet::new(), violations: 0, restarts: Vec::new() }
+    }
+
+    /// Judges what a crash at each of these moments may leave.
+    fn life(&mut self, story: &str, moments: &[Moment], promises: &Promises) {
+        for moment in moments {
+            let durable = promises.at(moment.operation);
+            let story = format!("{story}, crash before operation {}", moment.operation);
+            let most = self.share.states;
+            posix::states(moment, most, |left| self.state(&story, left, &durable, promises));
+        }
+    }
+
+    fn state(&mut self, story: &str, left: Left, durable: &BTreeSet<QueueId>, promises: &Promises) {
+        self.seen.insert(left.key);
+        let hasher = BuildHasherDefault::<DefaultHasher>::default();
+        if !self.judged.insert(hasher.hash_one((left.key, durable))) {
+            return;
+        }
+        let verdict = catch_unwind(AssertUnwindSafe(|| verdict(&left.disk(), durable, &promises.appended)));
+        if let Err(what) = verdict.unwrap_or_else(|_| Err("it panicked".into())) {
+            self.violations += 1;
+            if self.violations <= VIOLATIONS_TOLD {
+                println!("{story}: {what}\n{left}");
+            }
+        }
+        if left.key.is_multiple_of(self.share.restarts) && story.starts_with("a life") {
+            let durable = durable.iter().map(|id| (*id, 0)).collect();
+            let promises = Promises { appended: promises.appended.clone(), durable };
+            self.restarts.push((format!("{story}, and the start behind it"), left, promises));
+        }
+    }
+
+    /// Records a start on `disk` up to where all is delivered, and judges that.
+    fn restarted(&mut self, story: &str, disk: &FaultyDisk, mut promises: Promises) {
+        disk.record();
+        let quiet = catch_unwind(AssertUnwindSafe(|| {
+            Server::start(disk, &mut promises).and_then(|mut server| server.settle_all())
+        }));
+        if quiet.is_ok() {
+            self.life(story, &disk.moments(), &promises);
+        } else {
+            self.violations += 1;
+            println!("{story}: it panicked");
+        }
+    }
+}
+
+/// Violations that are described.
+const VIOLATIONS_TOLD: usize = 5;
+
+/// Starts on what a crash left, delivers all, and compares with what was promised.
+fn verdict(
+    disk: &FaultyDisk,
+    durable: &BTreeSet<QueueId>,
+    appended: &BTreeMap<QueueId, Known>,
+) -> Result<(), String> {
+    let delivered = mail(disk, appended)?;
+    let (spool, recovered) = Spool::recover(Arc::new(disk.clone()), OPTIONS).map_err(|e| e.to_string())?;
+    if !recovered.report.damage.is_empty() {
+        return Err(format!("taken for damage: {:?}", recovered.report.damage));
+    }
+    let mut pending = BTreeSet::new();
+    for Pending { id, place } in &recovered.pending {
+        let known = appended.get(id).ok_or(format!("{id} was never appended"))?;
+        let stored = spool.locate(place).read().map_err(|error| format!("{id}: {error}"))?;
+        if (stored.id, stored.arrived, &stored.message) != (*id, ARRIVED, &known.message) {
+            return Err(format!("{id} is another message"));
+        }
+        if !pending.insert(*id) {
+            return Err(format!("{id} is pending twice"));
+        }
+    }
+    let is_delivered = |id: &QueueId| {
+        appended[id].mailboxes.iter().all(|mailbox| delivered.contains(&(*id, mailbox.clone())))
+    };
+    if let Some(id) = durable.iter().find(|id| !pending.contains(id) && !is_delivered(id)) {
+        return Err(format!("{id} was durable and is lost"));
+    }
+    drop(spool);
+
+    let mut promises = Promises { appended: appended.clone(), durable: Vec::new() };
+    let mut server = Server::start(disk, &mut promises).map_err(|_| "the next start failed")?;
+    server.settle_all().map_err(|_| "it came to no end")?;
+    let delivered = mail(disk, appended)?;
+    for (id, known) in appended {
+        let copies = known.mailboxes.iter().filter(|mailbox| delivered.contains(&(*id, (*mailbox).clone())));
+        let copies = copies.count();
+        let is_wanted = durable.contains(id) || pending.contains(id);
+        if copies != known.mailboxes.len() && (is_wanted || copies > 0) {
+            return Err(format!("{id} is in {copies} of its {} mailboxes", known.mailboxes.len()));
+        }
+    }
+    if let Some(leftover) = disk.all_paths().iter().find(|path| path.to_string_lossy().contains("/tmp/")) {
+        return Err(format!("{} is left", leftover.display()));
+    }
+    let recovered = Spool::recover(Arc::new(disk.clone()), OPTIONS).map_err(|e| e.to_string())?.1;
+    match (&recovered.pending[..], &recovered.report.damage[..]) {
+        ([], []) => Ok(()),
+        (pending, damage) => Err(format!("after all was delivered: {pending:?}, {damage:?}")),
+    }
+}
+
+/// Which messages are in which mailboxes: each whole, where it belongs, and once.
+fn mail(
+    disk: &FaultyDisk,
+    appended: &BTreeMap<QueueId, Known>,
+) -> Result<BTreeSet<(QueueId, MailboxPath)>, String> {
+    let mut found = BTreeSet::new();
+    for path in disk.all_paths() {
+        let text = path.to_string_lossy();
+        let Some((mailbox, name)) = text.split_once("/new/").or(text.split_once("/cur/")) else { continue };
+        let (id, known) = appended
+            .iter()
+            .find(|(id, _)| name.starts_with(&format!("{ARRIVED}.{id}")))
+            .ok_or(format!("{text} is nobody's"))?;
+        let mailbox = known.mailboxes.iter().find(|known| known.as_str() == mailbox);
+        let mailbox = mailbox.ok_or(format!("{text} is in somebody else's mailbox"))?;
+        if disk.read(&path) != known.octets {
+            return Err(format!("{text} is not the message"));
+        }
+        if !found.insert((*id, mailbox.clone())) {
+            return Err(format!("{text} is there twice"));
+        }
+    }
+    Ok(found)
+}
