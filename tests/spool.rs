@@ -590,6 +590,49 @@ fn a_full_disk_refuses_and_service_resumes_by_itself() {
     assert_eq!((durable[0].id, spool.durable(), spool.next_ms()), (id, id.counter, None));
 }
 
+/// Two batches, the second in the next segment; between them one for which there was no space, or which is committed.
+fn log_with_one_between(fault: Option<Fault>) -> (FaultyDisk, Vec<QueueId>) {
+    let disk = FaultyDisk::new(8);
+    let (mut spool, _) = Spool::recover(Arc::new(disk.clone()), OPTIONS).unwrap();
+    let mut ids = Vec::new();
+    for (number, octets) in [(1, 5000), (2, 300), (3, 25_000)] {
+        if let Some(prepare) = spool.prepare(0) {
+            spool.prepared(prepare.run(), 0).unwrap();
+        }
+        ids.push(spool.append(message(number, octets), 0).unwrap());
+        let batch = spool.submit(0).unwrap();
+        let fault = fault.filter(|_| number == 2);
+        let disk = fault.map(|fault| disk.clone().with(disk.operations(), fault));
+        assert_eq!(spool.committed(batch.run()).is_err(), fault.is_some());
+        disk.iter().for_each(FaultyDisk::heal);
+    }
+    (disk, ids)
+}
+
+// A disk was full when a batch of one page was written. Half of the page arrived, which held all the batch and lacked
+// but padding. 452 was the answer, and the next start delivered the message all the same.
+#[test]
+fn what_was_refused_for_want_of_space_is_not_in_the_log() {
+    for fault in [Fault::Error(ENOSPC), Fault::Full] {
+        let (disk, ids) = log_with_one_between(Some(fault));
+        let found = contents(&disk).0;
+        assert_eq!(found.iter().map(|(id, _)| *id).collect::<Vec<_>>(), [ids[0], ids[2]], "{fault:?}");
+    }
+}
+
+// The same batch, and a crash lost what took it back. The next one stood in another segment and followed, as it said,
+// the batch before both: which was taken for the loss of batches between the two, quarantined and reported.
+#[test]
+fn a_batch_in_the_stead_of_one_that_found_no_space_is_not_taken_for_damage() {
+    let (whole, _) = log_with_one_between(None);
+    let (disk, ids) = log_with_one_between(Some(Fault::Error(ENOSPC)));
+    let path = segment_of(&disk, 0);
+    let batch = whole.read(&path)[8192..12288].to_vec();
+    disk.tamper(&path, |octets| octets[8192..12288].copy_from_slice(&batch));
+    let (found, damage) = contents(&disk);
+    assert_eq!((found.iter().map(|(id, _)| *id).collect::<Vec<_>>(), damage), (ids, vec![]));
+}
+
 #[test]
 fn a_full_disk_at_the_start_leaves_a_server_that_delivers_and_refuses() {
     let (disk, messages) = log_of(&[300]);

@@ -217,6 +217,8 @@ fn list(disk: &dyn Disk) -> Result<(Vec<Segment>, Vec<Segment>), RecoverError> {
 struct Walk {
     /// The batch accepted last.
     link: Link,
+    /// What that one says of the one before it.
+    before: Link,
     head: Position,
     pending: VecDeque<Pending>,
     /// Where the batches from the head on begin.
@@ -261,7 +263,7 @@ impl Walk {
                             self.report.damage.push(range);
                             self.lost(&header);
                         }
-                        None if header.previous != self.link => self.lost(&header),
+                        None if !self.follows(&header) => self.lost(&header),
                         None => self.explained(),
                     }
                     at(path, self.accept(&header, &mut scan))?;
@@ -287,6 +289,13 @@ fn damage(segment: u64, offset: u64, octets: u64, reason: Reason) -> Damage {
 }
 
 impl Walk {
+    /// Whether nothing is missing before a batch: it follows the last one, or stands in its stead. The latter is so when
+    /// the last one had all its octets written and then no space for its padding: its messages were put off, and the
+    /// next batch went to the next segment.
+    fn follows(&self, header: &Header) -> bool {
+        header.previous == self.link || header.previous == self.before
+    }
+
     /// The log goes on behind the open ends, and misses nothing: they are where runs ended.
     fn explained(&mut self) {
         let torn = self.open.drain(..).filter(|range| range.reason == Reason::Torn).count();
@@ -331,7 +340,7 @@ impl Walk {
         self.batches.push_back(header.position);
         self.report.batches += 1;
         self.report.messages += messages;
-        self.link = header.link();
+        (self.link, self.before) = (header.link(), header.previous);
         self.advance(self.head.max(header.head));
         Ok(())
     }
