@@ -16,6 +16,8 @@
 
 #[path = "common/faulty_disk.rs"]
 mod faulty_disk;
+#[path = "common/mails.rs"]
+mod mails;
 #[path = "common/posix.rs"]
 mod posix;
 
@@ -27,25 +29,17 @@ use std::sync::Arc;
 use std::sync::mpsc::channel;
 
 use fastsmtp::QueueId;
-use fastsmtp::mailbox::{MailboxPath, ROOT};
+use fastsmtp::mailbox::ROOT;
 use fastsmtp::server::courier::{Courier, Delivery, DeliveryDone, DeliveryJob, Load};
-use fastsmtp::smtp::{Address, Envelope, Message};
 use fastsmtp::spool::{Batch, Committed, Pending, Place, Spool, SpoolOptions};
-use faulty_disk::{Fault, FaultyDisk, Moment, Names, Node, next_random};
+use faulty_disk::{Fault, FaultyDisk, Moment, Names, Node};
+use mails::{ARRIVED, Mail, Sent, delivered};
 use posix::Left;
 
 /// Small, so that a short life changes segments and uses one again.
 const SEGMENT: u64 = 16 * 1024;
 const OPTIONS: SpoolOptions =
     SpoolOptions { spool_size: 5 * SEGMENT, segment_size: SEGMENT, settled_at_commit: false };
-const ARRIVED: u64 = 1_735_689_600;
-
-/// A mail that a life may accept.
-struct Mail {
-    /// Octets of its data.
-    octets: usize,
-    recipients: &'static [&'static str],
-}
 
 /// The first three are under way together; the last comes when a segment is used again.
 const MAILS: [Mail; 4] = [
@@ -55,31 +49,20 @@ const MAILS: [Mail; 4] = [
     Mail { octets: 900, recipients: &["ann@x.org"] },
 ];
 
-impl Mail {
-    fn message(&self) -> Message {
-        let mut random = self.octets as u64;
-        let line = |_| format!("{:016x}\r\n", next_random(&mut random)).into_bytes();
-        let mut data: Vec<u8> = (0..self.octets.div_ceil(18)).flat_map(line).collect();
-        data.truncate(self.octets);
-        let address = |text: &&str| Address::parse(text.as_bytes()).expect("the table holds addresses");
-        let forward_paths = self.recipients.iter().map(address).collect();
-        let envelope = Envelope { forward_paths, ..Envelope::default() };
-        Message { envelope, trace: format!("Received: {}\r\n", self.octets).into_bytes(), data }
-    }
-}
-
 /// What a run judges, of what there is.
 struct Share {
-    /// States at one instant.
+    /// States that are made at one instant, about.
     states: usize,
+    /// Of those, how many are judged: one of so many.
+    one_of: u64,
     /// Of a server's operations, at which it is killed: every so manieth.
     kills: usize,
-    /// Of the states of the first life, on which a server starts again: one of so many.
+    /// Of the states of the first life that are judged, on which a server starts again: one of so many.
     restarts: u64,
 }
 
-const SAMPLE: Share = Share { states: 100, kills: 12, restarts: 500 };
-const ALL: Share = Share { states: 20_000, kills: 1, restarts: 100 };
+const SAMPLE: Share = Share { states: 100, one_of: 3, kills: 5, restarts: 200 };
+const ALL: Share = Share { states: 20_000, one_of: 1, kills: 1, restarts: 300 };
 
 fn main() -> ExitCode {
     let is_all = std::env::var("STATES").is_ok_and(|states| states == "all");
@@ -121,29 +104,15 @@ fn empty_disk() -> FaultyDisk {
 /// What the messages' senders may rely on.
 #[derive(Default, Clone)]
 struct Promises {
-    appended: BTreeMap<QueueId, Known>,
+    appended: Sent,
     /// Accepted, and since how many operations.
     durable: Vec<(QueueId, u64)>,
-}
-
-#[derive(Clone)]
-struct Known {
-    message: Message,
-    /// Its file.
-    octets: Vec<u8>,
-    mailboxes: BTreeSet<MailboxPath>,
 }
 
 impl Promises {
     /// What was durable before an operation.
     fn at(&self, operation: u64) -> BTreeSet<QueueId> {
         self.durable.iter().filter(|(_, since)| *since <= operation).map(|(id, _)| *id).collect()
-    }
-
-    fn append(&mut self, id: QueueId, message: Message) {
-        let octets = [&message.trace[..], &message.data].concat();
-        let mailboxes = message.envelope.forward_paths.iter().map(MailboxPath::of).collect();
-        self.appended.insert(id, Known { message, octets, mailboxes });
     }
 }
 
@@ -216,13 +185,22 @@ impl<'a> Server<'a> {
     fn start(disk: &'a FaultyDisk, promises: &'a mut Promises) -> Result<Server<'a>, Dead> {
         let (spool, recovered) =
             Spool::recover(Arc::new(disk.clone()), OPTIONS).map_err(|error| alive(disk, &error))?;
+        Ok(Server::recovered(disk, promises, spool, recovered.pending))
+    }
+
+    fn recovered(
+        disk: &'a FaultyDisk,
+        promises: &'a mut Promises,
+        spool: Spool,
+        pending: Vec<Pending>,
+    ) -> Server<'a> {
         let courier = Some(Courier::new(Arc::new(disk.clone()), true));
         let mut server =
             Server { disk, promises, spool, courier, waiting: Vec::new(), places: BTreeMap::new() };
-        for Pending { id, place } in recovered.pending {
+        for Pending { id, place } in pending {
             server.accepted(id, place, disk.operations(), true);
         }
-        Ok(server)
+        server
     }
 
     fn accepted(&mut self, id: QueueId, place: Place, since: u64, again: bool) {
@@ -234,7 +212,7 @@ impl<'a> Server<'a> {
     fn append(&mut self, mail: &Mail) {
         let message = mail.message();
         let id = self.spool.append(message.clone(), ARRIVED).expect("there is room");
-        self.promises.append(id, message);
+        self.promises.appended.insert(id, message.into());
     }
 
     fn submit(&mut self) -> Result<Batch, Dead> {
@@ -286,7 +264,7 @@ impl<'a> Server<'a> {
 
     /// Delivers and commits until nothing is left to do, one after the other.
     fn settle_all(&mut self) -> Result<(), Dead> {
-        loop {
+        for _ in 0..ROUNDS_MAX {
             if !self.waiting.is_empty() || !self.places.is_empty() {
                 let mut courier = self.courier.take().ok_or(Dead)?;
                 let done = courier.run(self.job());
@@ -305,8 +283,12 @@ impl<'a> Server<'a> {
                 self.prepared(prepare.run())?;
             }
         }
+        panic!("it comes to no end");
     }
 }
+
+/// Far more than it takes to deliver what there is.
+const ROUNDS_MAX: usize = 20;
 
 /// An error, which only a crash may cause: no other fault is injected here.
 fn alive(disk: &FaultyDisk, error: &dyn std::fmt::Display) -> Dead {
@@ -342,6 +324,9 @@ impl Judge {
     }
 
     fn state(&mut self, story: &str, left: Left, durable: &BTreeSet<QueueId>, promises: &Promises) {
+        if !left.key.is_multiple_of(self.share.one_of) {
+            return;
+        }
         self.seen.insert(left.key);
         let hasher = BuildHasherDefault::<DefaultHasher>::default();
         if !self.judged.insert(hasher.hash_one((left.key, durable))) {
@@ -354,7 +339,7 @@ impl Judge {
                 println!("{story}: {what}\n{left}");
             }
         }
-        if left.key.is_multiple_of(self.share.restarts) && story.starts_with("a life") {
+        if (left.key / self.share.one_of).is_multiple_of(self.share.restarts) && story.starts_with("a life") {
             let durable = durable.iter().map(|id| (*id, 0)).collect();
             let promises = Promises { appended: promises.appended.clone(), durable };
             self.restarts.push((format!("{story}, and the start behind it"), left, promises));
@@ -380,12 +365,8 @@ impl Judge {
 const VIOLATIONS_TOLD: usize = 5;
 
 /// Starts on what a crash left, delivers all, and compares with what was promised.
-fn verdict(
-    disk: &FaultyDisk,
-    durable: &BTreeSet<QueueId>,
-    appended: &BTreeMap<QueueId, Known>,
-) -> Result<(), String> {
-    let delivered = mail(disk, appended)?;
+fn verdict(disk: &FaultyDisk, durable: &BTreeSet<QueueId>, appended: &Sent) -> Result<(), String> {
+    let before = delivered(disk, appended)?;
     let (spool, recovered) = Spool::recover(Arc::new(disk.clone()), OPTIONS).map_err(|e| e.to_string())?;
     if !recovered.report.damage.is_empty() {
         return Err(format!("taken for damage: {:?}", recovered.report.damage));
@@ -401,24 +382,20 @@ fn verdict(
             return Err(format!("{id} is pending twice"));
         }
     }
-    let is_delivered = |id: &QueueId| {
-        appended[id].mailboxes.iter().all(|mailbox| delivered.contains(&(*id, mailbox.clone())))
-    };
+    let copies = |id, delivered: &BTreeMap<QueueId, usize>| delivered.get(id).copied().unwrap_or(0);
+    let is_delivered = |id| copies(id, &before) == appended[id].mailboxes.len();
     if let Some(id) = durable.iter().find(|id| !pending.contains(id) && !is_delivered(id)) {
         return Err(format!("{id} was durable and is lost"));
     }
-    drop(spool);
-
-    let mut promises = Promises { appended: appended.clone(), durable: Vec::new() };
-    let mut server = Server::start(disk, &mut promises).map_err(|_| "the next start failed")?;
-    server.settle_all().map_err(|_| "it came to no end")?;
-    let delivered = mail(disk, appended)?;
+    let mut promises = Promises::default();
+    let mut server = Server::recovered(disk, &mut promises, spool, recovered.pending);
+    server.settle_all().map_err(|_| "the machine is gone")?;
+    let after = delivered(disk, appended)?;
     for (id, known) in appended {
-        let copies = known.mailboxes.iter().filter(|mailbox| delivered.contains(&(*id, (*mailbox).clone())));
-        let copies = copies.count();
+        let (copies, mailboxes) = (copies(id, &after), known.mailboxes.len());
         let is_wanted = durable.contains(id) || pending.contains(id);
-        if copies != known.mailboxes.len() && (is_wanted || copies > 0) {
-            return Err(format!("{id} is in {copies} of its {} mailboxes", known.mailboxes.len()));
+        if copies != mailboxes && (is_wanted || copies > 0) {
+            return Err(format!("{id} is in {copies} of its {mailboxes} mailboxes"));
         }
     }
     if let Some(leftover) = disk.all_paths().iter().find(|path| path.to_string_lossy().contains("/tmp/")) {
@@ -429,29 +406,4 @@ fn verdict(
         ([], []) => Ok(()),
         (pending, damage) => Err(format!("after all was delivered: {pending:?}, {damage:?}")),
     }
-}
-
-/// Which messages are in which mailboxes: each whole, where it belongs, and once.
-fn mail(
-    disk: &FaultyDisk,
-    appended: &BTreeMap<QueueId, Known>,
-) -> Result<BTreeSet<(QueueId, MailboxPath)>, String> {
-    let mut found = BTreeSet::new();
-    for path in disk.all_paths() {
-        let text = path.to_string_lossy();
-        let Some((mailbox, name)) = text.split_once("/new/").or(text.split_once("/cur/")) else { continue };
-        let (id, known) = appended
-            .iter()
-            .find(|(id, _)| name.starts_with(&format!("{ARRIVED}.{id}")))
-            .ok_or(format!("{text} is nobody's"))?;
-        let mailbox = known.mailboxes.iter().find(|known| known.as_str() == mailbox);
-        let mailbox = mailbox.ok_or(format!("{text} is in somebody else's mailbox"))?;
-        if disk.read(&path) != known.octets {
-            return Err(format!("{text} is not the message"));
-        }
-        if !found.insert((*id, mailbox.clone())) {
-            return Err(format!("{text} is there twice"));
-        }
-    }
-    Ok(found)
 }

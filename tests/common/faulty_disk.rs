@@ -7,7 +7,7 @@
 //! a fault strikes at one of them.
 #![allow(dead_code)] // each test uses a part of it
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::{self, IoSlice};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard};
@@ -65,6 +65,10 @@ struct State {
     /// Whether anything changed since the last of them.
     is_changed: bool,
     meanwhile: Option<Box<dyn FnOnce() + Send>>,
+    /// Files of which a sync failed.
+    failed_syncs: BTreeSet<usize>,
+    /// Syncs of such a file that came behind.
+    hopeful_syncs: u64,
 }
 
 /// What a crash at one instant finds: what is safe, and what may be lost.
@@ -199,6 +203,11 @@ impl FaultyDisk {
     fn sync_is_asked(&self) {
         let act = self.state().meanwhile.take();
         act.into_iter().for_each(|act| act());
+    }
+
+    /// Syncs of a file of which a sync had failed before: they prove nothing, for the cache forgot the error.
+    pub fn hopeful_syncs(&self) -> u64 {
+        self.state().hopeful_syncs
     }
 
     /// The process was killed and the machine goes on: what was cached stays so.
@@ -564,6 +573,10 @@ impl File for FaultyFile {
         let result = state.check(false);
         let crashed = state.crashed;
         state.is_changed = true;
+        state.hopeful_syncs += u64::from(state.failed_syncs.contains(&self.index));
+        if result.is_err() {
+            state.failed_syncs.insert(self.index);
+        }
         let file = &mut state.files[self.index];
         match result {
             Ok(()) => {
