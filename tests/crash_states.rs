@@ -41,12 +41,14 @@ const SEGMENT: u64 = 16 * 1024;
 const OPTIONS: SpoolOptions =
     SpoolOptions { spool_size: 5 * SEGMENT, segment_size: SEGMENT, settled_at_commit: false };
 
-/// The first three are under way together; the last comes when a segment is used again.
-const MAILS: [Mail; 4] = [
+/// The first three are under way together. The third is large, so that the fourth has a segment of its own, and the last
+/// fits only the one that is used again.
+const MAILS: [Mail; 5] = [
     Mail { octets: 300, recipients: &["ann@x.org"] },
     Mail { octets: 1100, recipients: &["ann@x.org", "bob@x.org"] },
-    Mail { octets: 2000, recipients: &["bob@x.org"] },
-    Mail { octets: 900, recipients: &["ann@x.org"] },
+    Mail { octets: 7500, recipients: &["bob@x.org"] },
+    Mail { octets: 4000, recipients: &["ann@x.org"] },
+    Mail { octets: 5000, recipients: &["bob@x.org", "ann@x.org"] },
 ];
 
 /// What a run judges, of what there is.
@@ -61,7 +63,7 @@ struct Share {
     restarts: u64,
 }
 
-const SAMPLE: Share = Share { states: 100, one_of: 3, kills: 5, restarts: 200 };
+const SAMPLE: Share = Share { states: 100, one_of: 5, kills: 7, restarts: 200 };
 const ALL: Share = Share { states: 20_000, one_of: 1, kills: 1, restarts: 300 };
 
 fn main() -> ExitCode {
@@ -141,14 +143,20 @@ fn live(disk: &FaultyDisk, promises: &mut Promises) -> Result<(), Dead> {
     let (prepared, done) = overlapped(disk, || zeros.run(), move || (courier.run(job), courier))?;
     server.prepared(prepared)?;
     server.delivered(done)?;
-    // The first settlement is committed while a flush makes the last names durable.
-    server.deliver_while_committing()?;
-    // All is settled: the log begins behind the first segments, and the next one is made of the first of them.
-    server.settle_all()?;
+    // The first settlement is committed, with one message more, to the new segment; a flush settles the two meanwhile.
+    // So the log begins with these, while memory knows that they are settled.
     server.append(&MAILS[3]);
     server.deliver_while_committing()?;
+    // A segment that the log has passed is used again while their settlement is committed.
+    let zeros = server.spool.prepare(0).ok_or(Dead)?;
+    let (settlement, disk2) = (server.submit()?, disk.clone());
+    let (prepared, committed) = overlapped(disk, || zeros.run(), move || commit(&disk2, settlement))?;
+    server.committed(committed)?;
+    server.prepared(prepared)?;
     server.settle_all()?;
-    Ok(())
+    server.append(&MAILS[4]);
+    server.deliver_while_committing()?;
+    server.settle_all()
 }
 
 /// Runs `inner` as another thread would, between the writes of `outer` and the sync behind them.
@@ -258,8 +266,8 @@ impl<'a> Server<'a> {
         let disk = self.disk;
         let (committed, done) =
             overlapped(disk, || commit(disk, batch), move || (courier.run(job), courier))?;
-        self.committed(committed)?;
-        self.delivered(done)
+        self.delivered(done)?;
+        self.committed(committed)
     }
 
     /// Delivers and commits until nothing is left to do, one after the other.

@@ -138,12 +138,11 @@ fn has_directory(names: &Names, path: &Path) -> bool {
     directory.as_os_str().is_empty() || names.contains_key(&directory)
 }
 
-fn reachable(mut names: Names) -> Names {
-    let is_reachable =
-        |names: &Names, path: &Path| path.ancestors().skip(1).all(|above| has_directory(names, above));
-    let lost: Vec<_> = names.keys().filter(|path| !is_reachable(&names, path)).cloned().collect();
-    names.retain(|path, _| !lost.contains(path));
-    names
+/// Without what lies below a directory that is lost.
+fn reachable(names: Names) -> Names {
+    let is_there = |path: &Path| path.as_os_str().is_empty() || names.contains_key(path);
+    let kept = names.iter().filter(|(path, _)| path.ancestors().skip(1).all(is_there));
+    kept.map(|(path, node)| (path.clone(), *node)).collect()
 }
 
 /// What a file may hold, first nothing of the unsynced and last all of it.
