@@ -412,6 +412,17 @@ fn a_flipped_bit_in_the_last_batch_is_the_end_of_the_log() {
 }
 
 #[test]
+fn a_log_cut_off_within_its_last_batch_ends_before_it() {
+    let (disk, messages) = log_of(&[300, 300]);
+    let path = segment_of(&disk, 0);
+    for size in 4096..8192 {
+        let cut = disk.copy();
+        cut.tamper(&path, |octets| octets.truncate(size));
+        assert_eq!(contents(&cut), (vec![messages[0].clone()], vec![]), "{size} octets");
+    }
+}
+
+#[test]
 fn a_flipped_bit_under_a_right_checksum_does_no_harm_and_delivers_nothing_else() {
     let (disk, messages) = log_of(&[300, 300, 300]);
     let path = segment_of(&disk, 0);
