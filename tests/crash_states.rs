@@ -68,7 +68,7 @@ struct Share {
 }
 
 const SAMPLE: Share = Share { states: 100, one_of: 5, kills: 7, restarts: 200 };
-const ALL: Share = Share { states: 20_000, one_of: 1, kills: 1, restarts: 300 };
+const ALL: Share = Share { states: 20_000, one_of: 1, kills: 1, restarts: 600 };
 
 fn main() -> ExitCode {
     let (tell, panics) = (std::panic::take_hook(), AtomicUsize::new(0));
