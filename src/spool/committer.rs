@@ -166,7 +166,11 @@ impl Batch {
     pub fn run(mut self) -> Committed {
         self.seal();
         let mut sync = Duration::ZERO;
-        let result = self.write().map_err(CommitError::Write).and_then(|()| {
+        let written = self.write();
+        if written.as_ref().is_err_and(super::is_space) {
+            self.void();
+        }
+        let result = written.map_err(CommitError::Write).and_then(|()| {
             let start = Instant::now();
             let result = self.file.sync_data().map_err(CommitError::Sync);
             sync = start.elapsed();
@@ -203,6 +207,13 @@ impl Batch {
         }
         self.header.crc = sum.add(&self.tail[..self.settlement]).value();
         self.heads[..HEADER].copy_from_slice(&self.header.encode());
+    }
+
+    /// Takes back, as far as that works, what was written: perhaps all but some padding, and a batch without it is whole.
+    /// What its senders were told to send again must not come out of the log at the next start. The place was never
+    /// synced and the next batch goes there or to another segment.
+    fn void(&self) {
+        let _ = self.file.write_at(&[IoSlice::new(&[0; HEADER])], self.header.position.offset);
     }
 
     fn write(&self) -> io::Result<()> {

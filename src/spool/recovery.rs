@@ -221,6 +221,8 @@ fn list(disk: &dyn Disk) -> Result<(Vec<Segment>, Vec<Segment>), RecoverError> {
 pub(super) struct Walk {
     /// The batch accepted last.
     link: Link,
+    /// What that one says of the one before it.
+    before: Link,
     head: Position,
     pub pending: VecDeque<Pending>,
     /// Where the batches from the head on begin.
@@ -242,13 +244,14 @@ impl Walk {
     fn segment(
         &mut self,
         disk: &dyn Disk,
-        segment: Segment,
+        mut segment: Segment,
         window: &mut Window,
     ) -> Result<(), RecoverError> {
         let path = &segment.path;
         let file = at(path, disk.open(path, Open::Write))?;
         at(path, file.sync_data())?;
         at(path, file.drop_cache())?;
+        segment.size = at(path, file.size())?;
         self.read(&*file, segment, window)
     }
 
@@ -285,7 +288,7 @@ impl Walk {
                             self.report.damage.push(range);
                             self.lost(&header);
                         }
-                        None if header.previous != self.link => self.lost(&header),
+                        None if !self.follows(&header) => self.lost(&header),
                         None => self.explained(),
                     }
                     at(path, self.accept(&header, &mut scan))?;
@@ -311,6 +314,13 @@ fn damage(segment: u64, offset: u64, octets: u64, reason: Reason) -> Damage {
 }
 
 impl Walk {
+    /// Whether nothing is missing before a batch: it follows the last one, or stands in its stead. The latter is so when
+    /// the last one had all its octets written and then no space for its padding: its messages were put off, and the
+    /// next batch went to the next segment.
+    fn follows(&self, header: &Header) -> bool {
+        header.previous == self.link || header.previous == self.before
+    }
+
     /// The log goes on behind the open ends, and misses nothing: they are where runs ended.
     fn explained(&mut self) {
         let torn = self.open.drain(..).filter(|range| range.reason == Reason::Torn).count();
@@ -359,7 +369,7 @@ impl Walk {
         self.batches.push_back(header.position);
         self.report.batches += 1;
         self.report.messages += messages;
-        self.link = header.link();
+        (self.link, self.before) = (header.link(), header.previous);
         self.advance(self.head.max(header.head));
         Ok(())
     }

@@ -7,7 +7,7 @@
 //! name is reachable only as long as its directories are. Operations are counted from 0; a fault strikes at one of them.
 #![allow(dead_code)] // each test uses a part of it
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::{self, IoSlice};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard};
@@ -60,22 +60,44 @@ struct State {
     /// Writes take so many octets at the most.
     write_max: Option<usize>,
     random: u64,
+    /// What a crash would have found at each instant, if that is recorded.
+    moments: Option<Vec<Moment>>,
+    /// Whether anything changed since the last of them.
+    is_changed: bool,
+    meanwhile: Option<Box<dyn FnOnce() + Send>>,
+    /// Files of which a sync failed.
+    failed_syncs: BTreeSet<usize>,
+    /// Syncs of such a file that came behind.
+    hopeful_syncs: u64,
 }
 
-type Names = BTreeMap<PathBuf, Node>;
+/// What a crash at one instant finds: what is safe, and what may be lost.
+#[derive(Default)]
+pub struct Moment {
+    /// Operations that were before.
+    pub operation: u64,
+    /// Names that are on the disk.
+    pub names: Names,
+    /// Changes of them that no sync covered, oldest first.
+    pub changes: Vec<Change>,
+    /// By number, the files that ever were. What is cached of them is not told: the writes say it.
+    pub files: Vec<Content>,
+}
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Node {
+pub type Names = BTreeMap<PathBuf, Node>;
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Node {
     Directory,
     File(usize),
 }
 
 #[derive(Default, Clone)]
-struct Content {
+pub struct Content {
     cached: Vec<u8>,
-    durable: Vec<u8>,
+    pub durable: Vec<u8>,
     /// Writes that no sync covered: where, and what; an empty one only grows the file to there.
-    writes: Vec<(usize, Vec<u8>)>,
+    pub writes: Vec<(usize, Vec<u8>)>,
 }
 
 impl Content {
@@ -89,19 +111,25 @@ impl Content {
 }
 
 #[derive(Debug, Clone)]
-enum Change {
+pub enum Change {
     Add(PathBuf, Node),
     Remove(PathBuf),
-    Rename(PathBuf, PathBuf),
+    /// From, to, and what is renamed: which may have its new name although the old one never reached the disk.
+    Rename(PathBuf, PathBuf, Node),
 }
 
 impl Change {
-    fn is_in(&self, directory: &Path) -> bool {
-        let (Change::Add(path, _) | Change::Remove(path) | Change::Rename(_, path)) = self;
-        parent(path) == parent(&directory.join("x"))
+    /// The name that it gives or takes.
+    pub fn path(&self) -> &Path {
+        let (Change::Add(path, _) | Change::Remove(path) | Change::Rename(_, path, _)) = self;
+        path
     }
 
-    fn apply(&self, names: &mut Names) {
+    fn is_in(&self, directory: &Path) -> bool {
+        parent(self.path()) == parent(&directory.join("x"))
+    }
+
+    pub fn apply(&self, names: &mut Names) {
         match self {
             Change::Add(path, node) => {
                 names.insert(path.clone(), *node);
@@ -109,16 +137,15 @@ impl Change {
             Change::Remove(path) => {
                 names.remove(path);
             }
-            Change::Rename(from, to) => {
-                if let Some(node) = names.remove(from) {
-                    names.insert(to.clone(), node);
-                }
+            Change::Rename(from, to, node) => {
+                names.remove(from);
+                names.insert(to.clone(), *node);
             }
         }
     }
 }
 
-fn parent(path: &Path) -> PathBuf {
+pub fn parent(path: &Path) -> PathBuf {
     let path = path.strip_prefix(".").unwrap_or(path);
     path.parent().unwrap_or(Path::new("")).to_owned()
 }
@@ -157,8 +184,51 @@ impl FaultyDisk {
         self
     }
 
+    /// A disk that holds these files, by number, under these names; nothing of it can be lost.
+    pub fn holding(names: Names, files: impl IntoIterator<Item = Vec<u8>>, seed: u64) -> FaultyDisk {
+        let content = |durable: Vec<u8>| Content { cached: durable.clone(), durable, writes: Vec::new() };
+        let files = files.into_iter().map(content).collect();
+        let state = State { files, cached: names.clone(), durable: names, random: seed, ..State::default() };
+        FaultyDisk(Arc::new(Mutex::new(state)))
+    }
+
     fn state(&self) -> MutexGuard<'_, State> {
         self.0.lock().unwrap()
+    }
+
+    /// From now on, remembers what a crash would find after each operation.
+    pub fn record(&self) {
+        let mut state = self.state();
+        state.moments = Some(Vec::new());
+        state.is_changed = true;
+    }
+
+    /// What a crash would have found since [`record`](Self::record), the present included.
+    pub fn moments(&self) -> Vec<Moment> {
+        let mut state = self.state();
+        state.remember();
+        state.moments.take().unwrap_or_default()
+    }
+
+    /// Does something, as another thread would, once the next sync is asked for and before it begins.
+    pub fn meanwhile(&self, act: impl FnOnce() + Send + 'static) {
+        self.state().meanwhile = Some(Box::new(act));
+    }
+
+    fn sync_is_asked(&self) {
+        let act = self.state().meanwhile.take();
+        act.into_iter().for_each(|act| act());
+    }
+
+    /// Syncs of a file of which a sync had failed before: they prove nothing, for the cache forgot the error.
+    pub fn hopeful_syncs(&self) -> u64 {
+        self.state().hopeful_syncs
+    }
+
+    /// The process was killed and the machine goes on: what was cached stays so.
+    pub fn restart(&self) {
+        let mut state = self.state();
+        (state.crashed, state.fault, state.meanwhile) = (false, None, None);
     }
 
     /// Operations so far.
@@ -263,6 +333,13 @@ impl FaultyDisk {
         files.map(|(path, _)| path.clone()).filter(|path| parent(path) == Path::new(directory)).collect()
     }
 
+    /// All files.
+    pub fn all_paths(&self) -> Vec<PathBuf> {
+        let state = self.state();
+        let files = state.cached.iter().filter(|(_, node)| **node != Node::Directory);
+        files.map(|(path, _)| path.clone()).collect()
+    }
+
     /// A file's octets.
     pub fn read(&self, path: &Path) -> Vec<u8> {
         let state = self.state();
@@ -295,6 +372,7 @@ impl State {
         if self.crashed {
             return Some(Fault::Crash);
         }
+        self.remember();
         let operation = self.operations;
         self.operations += 1;
         match self.fault {
@@ -305,6 +383,24 @@ impl State {
             Some((at, Fault::Error(error))) if at == operation => Some(Fault::Error(error)),
             Some((at, Fault::Full)) if operation >= at && needs_space => Some(Fault::Error(ENOSPC)),
             _ => None,
+        }
+    }
+
+    fn remember(&mut self) {
+        if let Some(moments) = &mut self.moments
+            && std::mem::take(&mut self.is_changed)
+        {
+            let unsynced = |file: &Content| Content {
+                cached: Vec::new(),
+                durable: file.durable.clone(),
+                writes: file.writes.clone(),
+            };
+            moments.push(Moment {
+                operation: self.operations,
+                names: self.durable.clone(),
+                changes: self.changes.clone(),
+                files: self.files.iter().map(unsynced).collect(),
+            });
         }
     }
 
@@ -327,6 +423,7 @@ impl State {
     fn change(&mut self, change: Change) {
         change.apply(&mut self.cached);
         self.changes.push(change);
+        self.is_changed = true;
     }
 }
 
@@ -364,10 +461,9 @@ impl Disk for FaultyDisk {
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
         let mut state = self.state();
         state.check(false)?;
-        if !state.cached.contains_key(from) || !is_reachable(&state.cached, to) {
-            return Err(not_found());
-        }
-        state.change(Change::Rename(from.to_owned(), to.to_owned()));
+        let node = *state.cached.get(from).ok_or_else(not_found)?;
+        state.check_parent(to)?;
+        state.change(Change::Rename(from.to_owned(), to.to_owned(), node));
         Ok(())
     }
 
@@ -375,6 +471,7 @@ impl Disk for FaultyDisk {
         let mut state = self.state();
         state.check(true)?;
         let node = *state.cached.get(from).ok_or_else(not_found)?;
+        state.check_parent(to)?;
         if state.cached.contains_key(to) {
             return Err(io::ErrorKind::AlreadyExists.into());
         }
@@ -408,6 +505,7 @@ impl Disk for FaultyDisk {
     fn list(&self, path: &Path) -> io::Result<Vec<String>> {
         let mut state = self.state();
         state.check(false)?;
+        state.check_parent(&path.join("x"))?;
         let inside = state.cached.keys().filter(|name| parent(name) == path);
         Ok(inside.filter_map(|name| name.file_name()?.to_str().map(str::to_owned)).collect())
     }
@@ -415,6 +513,7 @@ impl Disk for FaultyDisk {
     fn sync_dir(&self, path: &Path) -> io::Result<()> {
         let mut state = self.state();
         state.check(false)?;
+        state.is_changed = true;
         let (covered, rest) =
             std::mem::take(&mut state.changes).into_iter().partition(|change| change.is_in(path));
         state.changes = rest;
@@ -424,8 +523,10 @@ impl Disk for FaultyDisk {
     }
 
     fn sync_all(&self) -> io::Result<()> {
+        self.sync_is_asked();
         let mut state = self.state();
         let result = state.check(false);
+        state.is_changed |= result.is_ok();
         if result.is_err() && !state.crashed {
             state.files.iter_mut().for_each(|file| file.writes.clear()); // as in `sync_data`
         }
@@ -452,6 +553,7 @@ impl FaultyFile {
         slices.iter().for_each(|slice| data.extend_from_slice(slice));
         data.truncate(max);
         let written = data.len();
+        state.is_changed = true;
         let file = &mut state.files[self.index];
         write_into(&mut file.cached, offset as usize, &data);
         file.writes.push((offset as usize, data));
@@ -494,6 +596,7 @@ impl File for FaultyFile {
     fn allocate(&self, size: u64) -> io::Result<()> {
         let mut state = self.disk.state();
         state.check(true)?;
+        state.is_changed = true;
         let file = &mut state.files[self.index];
         let size = file.cached.len().max(size as usize);
         file.cached.resize(size, 0);
@@ -502,9 +605,15 @@ impl File for FaultyFile {
     }
 
     fn sync_data(&self) -> io::Result<()> {
+        self.disk.sync_is_asked();
         let mut state = self.disk.state();
         let result = state.check(false);
         let crashed = state.crashed;
+        state.is_changed = true;
+        state.hopeful_syncs += u64::from(state.failed_syncs.contains(&self.index));
+        if result.is_err() {
+            state.failed_syncs.insert(self.index);
+        }
         let file = &mut state.files[self.index];
         match result {
             Ok(()) => {
