@@ -18,6 +18,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::header::{Checksum, HEADER, Header, summed};
+use super::is_space;
 use super::record::{self, IdRange};
 use crate::QueueId;
 use crate::disk::{File, write_all_at};
@@ -143,6 +144,13 @@ pub enum CommitError {
     Write(io::Error),
     /// It was written, and nobody knows whether it is on the disk.
     Sync(io::Error),
+}
+
+impl CommitError {
+    /// Whether nobody knows what the disk holds. Where there was no space nothing is broken, and nothing was committed.
+    pub(super) fn is_fatal(&self) -> bool {
+        !matches!(self, CommitError::Write(error) if is_space(error))
+    }
 }
 
 impl std::fmt::Display for CommitError {

@@ -163,6 +163,8 @@ pub struct Spool {
     link: Link,
     stock: Stock,
     under_way: bool,
+    /// The last batch found no space on the disk.
+    is_short: bool,
     failed: bool,
 }
 
@@ -190,7 +192,8 @@ impl Spool {
 
     /// Whether nothing is under way and nothing could be: all is committed, or there is no room for what is not.
     pub fn is_idle(&self) -> bool {
-        let is_waiting = self.waiting.first().is_some() || !self.settles.ranges().is_empty();
+        let is_settling = !self.settles.ranges().is_empty() && !self.is_short;
+        let is_waiting = self.waiting.first().is_some() || is_settling;
         self.failed || !self.under_way && (!is_waiting || self.stock.wanted.is_some())
     }
 
@@ -212,7 +215,8 @@ impl Spool {
         self.settles.push(id);
     }
 
-    /// Settlements that wait go with the next [`submit`](Spool::submit), however young.
+    /// Settlements that wait go with the next [`submit`](Spool::submit), however young, unless the last batch found no
+    /// space: then they are tried once a [`SETTLE_DELAY_MS`].
     pub fn submit_settles(&mut self) {
         self.settles_forced = true;
     }
@@ -235,7 +239,8 @@ impl Spool {
 
     fn settles_due(&mut self, now_ms: u64) -> bool {
         let since_ms = self.settles.since_ms(now_ms);
-        since_ms.is_some_and(|since_ms| self.settles_forced || now_ms >= since_ms + SETTLE_DELAY_MS)
+        let is_forced = self.settles_forced && !self.is_short;
+        since_ms.is_some_and(|since_ms| is_forced || now_ms >= since_ms + SETTLE_DELAY_MS)
     }
 
     /// Finds where a batch with at least one message of `first` octets goes, or settlements alone; moves to the next
@@ -303,6 +308,7 @@ impl Spool {
     pub fn committed(&mut self, committed: Committed) -> Result<Vec<Durable>, CommitFailed> {
         let Committed { batch, result, sync: _ } = committed;
         self.under_way = false;
+        self.is_short = matches!(&result, Err(error) if !error.is_fatal());
         match result {
             Ok(()) => Ok(self.succeeded(batch)),
             Err(error) => Err(self.commit_failed(batch, error)),
@@ -342,7 +348,7 @@ impl Spool {
     }
 
     fn commit_failed(&mut self, batch: Batch, error: CommitError) -> CommitFailed {
-        let fatal = !matches!(&error, CommitError::Write(error) if is_space(error));
+        let fatal = error.is_fatal();
         let mut ids: Vec<QueueId> = batch.messages.iter().map(|message| message.id).collect();
         if fatal {
             self.failed = true;

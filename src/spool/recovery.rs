@@ -474,6 +474,7 @@ fn open(
         link: walk.link,
         stock,
         under_way: false,
+        is_short: false,
         failed: false,
     };
     Ok((spool, Recovered { pending, report: walk.report }))
