@@ -169,7 +169,11 @@ impl Batch {
     pub fn run(mut self) -> Committed {
         self.seal();
         let mut sync = Duration::ZERO;
-        let result = self.write().map_err(CommitError::Write).and_then(|()| {
+        let written = self.write();
+        if written.as_ref().is_err_and(is_space) {
+            self.void();
+        }
+        let result = written.map_err(CommitError::Write).and_then(|()| {
             let start = Instant::now();
             let result = self.file.sync_data().map_err(CommitError::Sync);
             sync = start.elapsed();
@@ -221,5 +225,16 @@ impl Batch {
         slices.push(IoSlice::new(&self.tail));
         slices.retain(|slice| !slice.is_empty());
         write_all_at(&*self.file, &mut slices, self.header.position.offset)
+    }
+
+    /// Makes nothing of a batch that found no space. All of it but some padding may stand there, and the next batch may
+    /// go elsewhere: a recovery would take up what was refused, and find two batches of one sequence number. As far as
+    /// that works: space for it is there if anything was written. An error of the sync concerns nothing else, for all
+    /// other batches of the file were synced before.
+    fn void(&self) {
+        let zeros = &mut [IoSlice::new(&[0; HEADER])];
+        if write_all_at(&*self.file, zeros, self.header.position.offset).is_ok() {
+            let _ = self.file.sync_data();
+        }
     }
 }
