@@ -69,10 +69,16 @@ pub struct Client {
 }
 
 impl Client {
-    pub fn new(number: usize, rules: Rules, character: Character, random: &mut Random) -> (Client, ServerEnd) {
+    pub fn new(
+        number: usize,
+        rules: Rules,
+        character: Character,
+        random: &mut Random,
+    ) -> (Client, ServerEnd) {
         let room = if character.reads == Reads::All { 1 << 16 } else { random.within(200..=6000) };
         let (pipe, server_end) = Pipe::new(room, random.one_in(2));
-        let ip: IpAddr = if random.one_in(3) { [0x2001, 0xdb8, 0, 0, 0, 0, 0, 1].into() } else { [192, 0, 2, 1].into() };
+        let ip: IpAddr =
+            if random.one_in(3) { [0x2001, 0xdb8, 0, 0, 0, 0, 0, 1].into() } else { [192, 0, 2, 1].into() };
         let client = Client {
             number,
             address: SocketAddr::new(ip, 1024 + number as u16),
@@ -142,10 +148,15 @@ impl Client {
             said => said,
         };
         if let Said::Content { mail, .. } | Said::Chunk { mail, .. } = &said {
-            oracle.note(Some(*mail), format!("client {} says up to octet {}: {said:?}", self.number, self.said));
+            oracle.note(
+                Some(*mail),
+                format!("client {} says up to octet {}: {said:?}", self.number, self.said),
+            );
         }
         let end = match said {
-            Said::BareLf => start + octets.iter().position(|octet| *octet == b'\n').map_or(0, |at| at as u64 + 1),
+            Said::BareLf => {
+                start + octets.iter().position(|octet| *octet == b'\n').map_or(0, |at| at as u64 + 1)
+            }
             _ => self.said,
         };
         self.dialogue.say(end, said);
@@ -175,7 +186,10 @@ impl Client {
     pub fn read(&mut self, max: usize, oracle: &mut Oracle) -> Verdict {
         let octets = self.pipe.read(max);
         let read = self.dialogue.receive(&octets, self.arrived, oracle);
-        read.map_err(|failure| Failure { what: format!("client {}: {}", self.number, failure.what), ..failure })
+        read.map_err(|failure| Failure {
+            what: format!("client {}: {}", self.number, failure.what),
+            ..failure
+        })
     }
 
     /// Leaves, whatever is under way.
@@ -225,9 +239,13 @@ impl Client {
     pub fn check_cost(&self) -> Verdict {
         let (received, written) = self.pipe.totals();
         let noops = received / NOOP.len() as u64;
-        let bound = written + OUTBOX_MAX as u64 + (COMMANDS_RECEIVED_MAX / NOOP.len() * NOOP_REPLY) as u64 + 1024;
+        let bound =
+            written + OUTBOX_MAX as u64 + (COMMANDS_RECEIVED_MAX / NOOP.len() * NOOP_REPLY) as u64 + 1024;
         if self.character.reads == Reads::Nothing && noops * NOOP_REPLY as u64 > bound {
-            return Err(Failure::new(format!("client {} reads nothing, and {received} octets of it were read", self.number)));
+            return Err(Failure::new(format!(
+                "client {} reads nothing, and {received} octets of it were read",
+                self.number
+            )));
         }
         Ok(())
     }
@@ -321,11 +339,21 @@ impl Client {
         };
         assert_eq!(oracle.plan(mail), number);
         self.plan_group(group);
-        if by_chunks { self.plan_chunks(number, random, oracle) } else { self.plan_data(number, flaw, random, oracle) }
+        if by_chunks {
+            self.plan_chunks(number, random, oracle)
+        } else {
+            self.plan_data(number, flaw, random, oracle)
+        }
     }
 
     /// MAIL, with a size that is true, a lie, or not given.
-    fn mail_command(&self, mail: usize, has_null_path: bool, len: usize, random: &mut Random) -> (Said, Vec<u8>) {
+    fn mail_command(
+        &self,
+        mail: usize,
+        has_null_path: bool,
+        len: usize,
+        random: &mut Random,
+    ) -> (Said, Vec<u8>) {
         let path = if has_null_path { String::new() } else { format!("m{mail}@client.example") };
         let size = match random.below(8) {
             0 | 1 => Some(len as u64),
@@ -399,7 +427,13 @@ fn recipient(random: &mut Random) -> (Recipient, String) {
 }
 
 /// Mail data, and what is wrong with it. A mail without a reverse-path has a subject that names it.
-fn content(mail: usize, is_named: bool, by_chunks: bool, size_max: u64, random: &mut Random) -> (Vec<u8>, Option<Flaw>) {
+fn content(
+    mail: usize,
+    is_named: bool,
+    by_chunks: bool,
+    size_max: u64,
+    random: &mut Random,
+) -> (Vec<u8>, Option<Flaw>) {
     let size_max = size_max as usize;
     let size = match random.below(12) {
         0 => 0,
@@ -412,7 +446,10 @@ fn content(mail: usize, is_named: bool, by_chunks: bool, size_max: u64, random: 
     while content.len() < size {
         let line = random.pick(&[".", "", "..two", "RSET", ".\t", "text ", "Received", "\0nul", "x"]);
         content.extend(line.as_bytes());
-        content.resize(content.len() + random.below(90).min(size.saturating_sub(content.len())), b'a' + random.below(26) as u8);
+        content.resize(
+            content.len() + random.below(90).min(size.saturating_sub(content.len())),
+            b'a' + random.below(26) as u8,
+        );
         content.extend(b"\r\n");
     }
     if content.len() > size && size >= size_max.min(1000) && !is_named {

@@ -153,7 +153,10 @@ impl Dialogue {
         let Some(owed) = self.owed(arrived).cloned() else {
             // Time, or a stop, may end a session unasked.
             self.is_closed = line.starts_with("421 4.4.2") || line.starts_with("421 4.3.2");
-            return self.is_closed.then_some(()).ok_or_else(|| Failure::new(format!("a reply to nothing: {line}")));
+            return self
+                .is_closed
+                .then_some(())
+                .ok_or_else(|| Failure::new(format!("a reply to nothing: {line}")));
         };
         let allowed = self.allowed(&owed);
         if !allowed.iter().any(|prefix| line.starts_with(&**prefix)) {

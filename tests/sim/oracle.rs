@@ -58,9 +58,15 @@ pub struct Mail {
 #[derive(Debug, PartialEq, Eq)]
 pub enum Answer {
     None,
-    Accepted { id: QueueId, recipients: Vec<Address>, mailboxes: BTreeSet<String> },
+    Accepted {
+        id: QueueId,
+        recipients: Vec<Address>,
+        mailboxes: BTreeSet<String>,
+    },
     /// By 4yz or 5yz; behind a fault of the disk 4yz tells nothing.
-    Refused { is_known: bool },
+    Refused {
+        is_known: bool,
+    },
 }
 
 pub fn mailbox(address: &Address) -> String {
@@ -105,10 +111,12 @@ impl Oracle {
         let concerns = |about: &Option<usize>| about.is_none() || mail.is_none() || *about == mail;
         let lines: Vec<_> = self.history.iter().filter(|(_, about, _)| concerns(about)).collect();
         let lines = lines.iter().skip(lines.len().saturating_sub(STORY_LINES));
-        lines.map(|(step, about, what)| match about {
-            Some(mail) => format!("  step {step}: mail {mail}: {what}\n"),
-            None => format!("  step {step}: {what}\n"),
-        }).collect()
+        lines
+            .map(|(step, about, what)| match about {
+                Some(mail) => format!("  step {step}: mail {mail}: {what}\n"),
+                None => format!("  step {step}: {what}\n"),
+            })
+            .collect()
     }
 
     /// A client is about to send a mail. Gives its number.
@@ -271,7 +279,8 @@ impl Oracle {
     /// Whether what was found may be there and is what was sent. Gives the mail.
     fn judge(&mut self, found: &Found<'_>) -> Verdict<usize> {
         let number = found.mail().ok_or_else(|| Failure::new(format!("no mail of ours: {found:?}")))?;
-        let mail = self.mails.get(number).ok_or_else(|| Failure::new(format!("mail {number} was never sent")))?;
+        let mail =
+            self.mails.get(number).ok_or_else(|| Failure::new(format!("mail {number} was never sent")))?;
         let fail = |what: &str| Err(Failure::of(number, format!("{what}: {found:?}")));
         if !mail.is_finished {
             return fail("was never sent to its end");
@@ -360,7 +369,8 @@ struct Found<'a> {
 impl Found<'_> {
     /// Takes the two fields apart, exactly as RFC 5321 4.4 and our own habits have them.
     fn read(octets: &[u8]) -> Result<Found<'_>, String> {
-        let shown = || format!("no trace fields: {:?}", String::from_utf8_lossy(&octets[..octets.len().min(300)]));
+        let shown =
+            || format!("no trace fields: {:?}", String::from_utf8_lossy(&octets[..octets.len().min(300)]));
         Found::take_apart(octets).ok_or_else(shown)
     }
 
@@ -373,7 +383,8 @@ impl Found<'_> {
             Some(line)
         };
         let reverse_path = line()?.strip_prefix("Return-Path: <")?.strip_suffix('>')?;
-        let (hello, client) = line()?.strip_prefix("Received: from ")?.strip_suffix("])")?.split_once(" ([")?;
+        let (hello, client) =
+            line()?.strip_prefix("Received: from ")?.strip_suffix("])")?.split_once(" ([")?;
         let by = line()?.strip_prefix("\tby mx.sim.example with ")?;
         let (protocol, id) = by.split_once(" id ")?;
         let (id, recipient) = match id.strip_suffix(';') {
@@ -408,7 +419,9 @@ impl Found<'_> {
 }
 
 fn is_mail(path: &Path) -> bool {
-    path.components().nth_back(1).is_some_and(|directory| ["new", "cur"].iter().any(|name| directory.as_os_str() == *name))
+    path.components()
+        .nth_back(1)
+        .is_some_and(|directory| ["new", "cur"].iter().any(|name| directory.as_os_str() == *name))
 }
 
 fn mailbox_of(path: &Path) -> String {
