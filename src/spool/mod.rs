@@ -237,10 +237,20 @@ impl Spool {
         Some(self.batch(offset))
     }
 
+    /// Whether a batch is due although no message waits: for settlements, or to say that the log begins later.
     fn settles_due(&mut self, now_ms: u64) -> bool {
+        if self.is_head_behind() {
+            self.settles.notice(now_ms);
+        }
         let since_ms = self.settles.since_ms(now_ms);
         let is_forced = self.settles_forced && !self.is_short;
         since_ms.is_some_and(|since_ms| is_forced || now_ms >= since_ms + SETTLE_DELAY_MS)
+    }
+
+    /// Whether nothing is unsettled, and segments wait for a head that passes them: a recovery may find it so. Where they
+    /// fill the log no message would come and bring that head.
+    fn is_head_behind(&self) -> bool {
+        self.live.head().is_none() && self.segments.len() > 1
     }
 
     /// Finds where a batch with at least one message of `first` octets goes, or settlements alone; moves to the next

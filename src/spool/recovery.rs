@@ -431,11 +431,8 @@ fn open(
         walk.blank.contains(&segment.sequence)
             && !walk.report.damage.iter().any(|damage| damage.segment == segment.sequence)
     };
-    // Not only the next batch gives those up that the head has passed: if they fill the log, there would never be one.
-    let is_passed = |segment: &Segment| segment.sequence < walk.head.segment;
-    let (unused, kept): (Vec<_>, Vec<_>) =
-        walk.segments.into_iter().partition(|segment| is_blank(segment) || is_passed(segment));
-    unused.into_iter().chain(free).for_each(|segment| stock.put(segment));
+    let (blank, kept): (Vec<_>, Vec<_>) = walk.segments.into_iter().partition(is_blank);
+    blank.into_iter().chain(free).for_each(|segment| stock.put(segment));
 
     let mut segments = VecDeque::from(kept);
     let mut end = None;
