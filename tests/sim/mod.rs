@@ -14,7 +14,9 @@ mod client;
 mod dialogue;
 mod oracle;
 mod pipe;
+mod quiet;
 mod random;
+mod restart;
 mod workers;
 mod world;
 

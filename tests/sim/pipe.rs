@@ -167,7 +167,7 @@ impl Read for ServerEnd {
         }
         let mut read = 0;
         while read < buffer.len() && !state.arrived.is_empty() {
-            read += (&mut state.arrived).read(&mut buffer[read..])?; // one of a deque's two parts
+            read += state.arrived.read(&mut buffer[read..])?; // one of a deque's two parts
         }
         state.received += read as u64;
         Ok(read)

@@ -1,13 +1,11 @@
 //! One run: steps by chance, faults, crashes and restarts, and in the end a quiet in which everything must be in order.
 
-use std::sync::Arc;
 use std::time::Duration;
 
-use fastsmtp::limits::SEGMENTS_FREE_MAX;
 use fastsmtp::net::timers::Now;
 use fastsmtp::server::job::Completion;
-use fastsmtp::server::{Deliver, Durability, End as ServerEnded, Log, Options, Server};
-use fastsmtp::spool::{Spool, SpoolOptions};
+use fastsmtp::server::{Deliver, Durability, End as ServerEnded, Options, Server};
+use fastsmtp::spool::SpoolOptions;
 
 use super::client::{Character, Client, Reads};
 use super::dialogue::Rules;
@@ -15,7 +13,7 @@ use super::oracle::{Failure, Oracle, Verdict};
 use super::pipe::{End, ServerEnd};
 use super::random::Random;
 use super::workers::{Kind, Workers};
-use crate::faulty_disk::{Crash, EIO, ENOSPC, Fault, FaultyDisk};
+use crate::faulty_disk::{EIO, ENOSPC, Fault, FaultyDisk};
 
 /// What a run was made of, so that a test can insist that something happened.
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
@@ -49,32 +47,34 @@ pub fn run(seed: u64) -> Result<Summary, String> {
     }
 }
 
-struct World {
-    seed: u64,
-    random: Random,
-    options: Options,
-    spool_options: SpoolOptions,
+pub struct World {
+    pub(super) seed: u64,
+    pub(super) random: Random,
+    pub(super) options: Options,
+    pub(super) spool_options: SpoolOptions,
+    /// Of so many faults and crashes that might strike, one does; 0 for none, as the good days are.
+    pub(super) mercy: usize,
     /// Octets that may have arrived at a connection and not been read.
-    window: usize,
-    write_max: usize,
-    disk: FaultyDisk,
+    pub(super) window: usize,
+    pub(super) write_max: usize,
+    pub(super) disk: FaultyDisk,
     /// None between two lives.
-    server: Option<Server<ServerEnd>>,
-    workers: Workers,
-    clients: Vec<Client>,
-    clients_ever: usize,
+    pub(super) server: Option<Server<ServerEnd>>,
+    pub(super) workers: Workers,
+    pub(super) clients: Vec<Client>,
+    pub(super) clients_ever: usize,
     /// Connections that wait to be accepted, with their client's number.
-    connecting: Vec<(usize, ServerEnd)>,
-    now: Duration,
+    pub(super) connecting: Vec<(usize, ServerEnd)>,
+    pub(super) now: Duration,
     /// When this life began, on the same clock.
-    began: Duration,
+    pub(super) began: Duration,
     /// What the wall clock is off by, in seconds.
-    unix_secs: u64,
+    pub(super) unix_secs: u64,
     /// When the loop wakes by itself.
-    wake: Option<Duration>,
-    is_stopping: bool,
-    restarts: usize,
-    oracle: Oracle,
+    pub(super) wake: Option<Duration>,
+    pub(super) is_stopping: bool,
+    pub(super) restarts: usize,
+    pub(super) oracle: Oracle,
 }
 
 // Its making and its end.
@@ -86,6 +86,7 @@ impl World {
         let write_max = if random.one_in(4) { random.within(700..=5000) } else { usize::MAX };
         World {
             seed,
+            mercy: random.pick(&[0, 1, 2, 6]),
             window: random.pick(&[600, 5000, 40_000, 200_000]),
             write_max,
             spool_options: SpoolOptions {
@@ -182,31 +183,39 @@ impl World {
     fn step(&mut self) -> Verdict {
         match self.random.below(1000) {
             0..30 => self.connect(),
-            30..330 => self.act()?,
-            330..460 => {
+            30..380 => self.act()?,
+            380..480 => {
                 let at = self.random.below(self.clients.len());
                 self.flow(at);
             }
-            460..760 => {
+            480..760 => {
                 self.poll()?;
             }
             760..880 => self.work()?,
-            880..940 => self.pass_time(),
-            940..960 => self.read_mail(),
-            960..970 => self.leave(),
-            970..980 => self.arm(),
-            980..987 => self.disk.heal(),
-            987..992 => self.calm()?,
-            992..994 => self.stop()?,
-            994..996 => self.restart(None)?,
-            996..999 => self.crash()?,
-            _ => self.jump(),
+            880..935 => self.pass_time()?,
+            935..955 => self.read_mail(),
+            955..965 => self.leave(),
+            965..970 => self.calm()?,
+            970..971 => self.jump(),
+            971..973 => self.stop()?,
+            _ if self.mercy > 0 && self.random.one_in(self.mercy) => self.strike()?,
+            _ => {}
         }
         self.notice_crash()?;
         self.forget_clients()
     }
 
-    fn server(&mut self) -> &mut Server<ServerEnd> {
+    fn strike(&mut self) -> Verdict {
+        match self.random.below(27) {
+            0..12 => self.arm(),
+            12..22 => self.disk.heal(),
+            22..24 => self.restart(None)?,
+            _ => self.crash()?,
+        }
+        Ok(())
+    }
+
+    pub(super) fn server(&mut self) -> &mut Server<ServerEnd> {
         self.server.as_mut().expect("there is a server between steps")
     }
 
@@ -235,7 +244,7 @@ impl World {
         }
     }
 
-    fn connect_as(&mut self, character: Character) {
+    pub(super) fn connect_as(&mut self, character: Character) {
         let rules = Rules {
             message_size_max: self.options.message_size_max,
             recipients_max: self.options.recipients_max,
@@ -283,7 +292,7 @@ impl World {
         self.run_job(kind)
     }
 
-    fn run_job(&mut self, kind: Kind) -> Verdict {
+    pub(super) fn run_job(&mut self, kind: Kind) -> Verdict {
         let was_armed = self.disk.is_armed();
         self.workers.run(kind);
         if kind == Kind::Commit {
@@ -295,7 +304,11 @@ impl World {
         Ok(())
     }
 
-    fn pass_time(&mut self) {
+    /// Time passes while the loop sleeps: not before a turn that is due.
+    fn pass_time(&mut self) -> Verdict {
+        if self.wake.is_some_and(|wake| wake <= self.now) {
+            self.poll()?;
+        }
         let ms = match self.random.below(40) {
             0 => 100_000,
             1..4 => 5000,
@@ -303,6 +316,7 @@ impl World {
             _ => 20,
         };
         self.now += Duration::from_micros(self.random.below(ms * 1000) as u64);
+        Ok(())
     }
 
     /// The wall clock is set: to tomorrow, or to yesterday.
@@ -330,7 +344,7 @@ impl World {
     }
 
     /// Has a fault strike soon.
-    fn arm(&mut self) {
+    pub(super) fn arm(&mut self) {
         let fault = self.random.pick(&[
             Fault::Crash,
             Fault::Crash,
@@ -355,7 +369,7 @@ impl World {
         self.poll().map(drop)
     }
 
-    fn forget_clients(&mut self) -> Verdict {
+    pub(super) fn forget_clients(&mut self) -> Verdict {
         for at in (0..self.clients.len()).rev() {
             self.clients[at].check_cost()?;
             if self.clients[at].is_over(&mut self.oracle)? {
@@ -374,7 +388,7 @@ const CLIENTS_MAX: usize = 8;
 // The loop.
 impl World {
     /// Polls, and takes a turn if anything woke the loop. Gives whether it did.
-    fn poll(&mut self) -> Verdict<bool> {
+    pub(super) fn poll(&mut self) -> Verdict<bool> {
         let is_due = self.wake.is_some_and(|wake| wake <= self.now);
         let has_event = self.clients.iter().any(|client| client.key.is_some() && client.pipe.has_event());
         if !is_due && !has_event && !self.workers.has_done() && self.connecting.is_empty() {
@@ -473,228 +487,3 @@ impl World {
         }
     }
 }
-
-// Crashes and starts.
-impl World {
-    fn notice_crash(&mut self) -> Verdict {
-        if self.disk.is_crashed() { self.crash() } else { Ok(()) }
-    }
-
-    fn crash(&mut self) -> Verdict {
-        let crash = self.random_crash();
-        self.restart(Some(crash))
-    }
-
-    fn random_crash(&mut self) -> Crash {
-        match self.random.below(5) {
-            0 => Crash::Lost,
-            1 => Crash::Kept,
-            2 => Crash::Torn(self.random.below(12)),
-            _ => Crash::Any(self.random.next()),
-        }
-    }
-
-    /// The machine crashes, or without a `crash` only the process; and it starts again.
-    fn restart(&mut self, crash: Option<Crash>) -> Verdict {
-        self.restart_with(crash).map(drop)
-    }
-
-    /// Gives how many messages were recovered, unless something struck meanwhile.
-    fn restart_with(&mut self, crash: Option<Crash>) -> Verdict<Option<usize>> {
-        self.oracle.note(None, format!("restart; the machine: {crash:?}"));
-        self.restarts += 1;
-        for mut client in std::mem::take(&mut self.clients) {
-            client.read(usize::MAX, &mut self.oracle)?; // what was written was promised
-        }
-        self.connecting.clear();
-        self.server = None;
-        self.oracle.server_ends();
-        self.disk.heal();
-        if let Some(crash) = crash {
-            self.lose(crash)?;
-        }
-        self.start()
-    }
-
-    fn lose(&mut self, crash: Crash) -> Verdict {
-        self.disk = self.disk.after(crash);
-        self.oracle.look_again(&self.disk)
-    }
-
-    /// Starts a server over what the disk holds, however often it is struck while it recovers.
-    fn start(&mut self) -> Verdict<Option<usize>> {
-        for attempt in 0.. {
-            if self.restarts > 0 && attempt < 5 && self.random.one_in(4) {
-                self.arm();
-            }
-            let was_armed = self.disk.is_armed();
-            let recovered = Spool::recover(Arc::new(self.disk.clone()), self.spool_options);
-            if self.disk.is_crashed() {
-                let crash = self.random_crash();
-                self.oracle.note(None, format!("crash in recovery: {crash:?}"));
-                self.lose(crash)?;
-                continue;
-            }
-            self.disk.heal();
-            match recovered {
-                Ok((spool, recovered)) => {
-                    if recovered.report.damage != [] {
-                        return Err(Failure::new(format!("damage: {:?}", recovered.report.damage)));
-                    }
-                    self.oracle.recovered(&spool, &recovered.pending)?;
-                    let found = recovered.pending.len();
-                    self.begin(Server::new(
-                        self.options.clone(),
-                        Log::Spool(Box::new(spool), recovered.pending),
-                    ));
-                    return Ok((!was_armed).then_some(found));
-                }
-                Err(_) if was_armed => {}
-                Err(error) => return Err(Failure::new(format!("it cannot start: {error}"))),
-            }
-        }
-        unreachable!("only so many attempts are struck")
-    }
-
-    fn begin(&mut self, server: Server<ServerEnd>) {
-        if self.write_max < usize::MAX {
-            let _ = self.disk.clone().with_short_writes(self.write_max);
-        }
-        self.server = Some(server);
-        self.workers = Workers::new(&self.disk);
-        self.began = self.now;
-        self.wake = Some(self.now);
-        self.is_stopping = false;
-        self.oracle.had_fault = false;
-    }
-}
-
-// Quiet.
-impl World {
-    /// Nothing new happens for a while: then nobody may wait for an answer.
-    fn calm(&mut self) -> Verdict {
-        self.run_until(self.now + CALM)?;
-        let owed = self.clients.iter().find_map(|client| {
-            let owed = client.dialogue.owed(client.arrived)?;
-            (client.left != Some(End::Reset)).then(|| format!("client {} is owed {owed:?}", client.number))
-        });
-        match owed {
-            Some(what) => Err(Failure::new(format!("a lost wake-up: all is still, and {what}"))),
-            None => Ok(()),
-        }
-    }
-
-    /// Has everything happen that is under way, and time pass where the loop waits for it.
-    fn run_until(&mut self, until: Duration) -> Verdict {
-        for _ in 0..QUIET_TURNS_MAX {
-            let mut moved = false;
-            for client in &mut self.clients {
-                moved |= client.flow(usize::MAX, self.window, &mut self.oracle);
-                client.read(usize::MAX, &mut self.oracle)?;
-            }
-            for kind in self.workers.waiting() {
-                self.run_job(kind)?;
-                moved = true;
-                if self.disk.is_crashed() {
-                    self.crash()?;
-                    break;
-                }
-            }
-            moved |= self.poll()?;
-            self.forget_clients()?;
-            if !moved {
-                match self.wake {
-                    Some(wake) if wake <= until => self.now = self.now.max(wake),
-                    _ => {
-                        self.now = self.now.max(until);
-                        return Ok(());
-                    }
-                }
-            }
-        }
-        let clients: Vec<String> = self.clients.iter().map(Client::describe).collect();
-        Err(Failure::new(format!(
-            "the loop does not come to rest; it would wake at {:?} of {:?}; {clients:?}",
-            self.wake, self.now
-        )))
-    }
-
-    /// All clients leave, all faults end: in the end everything is delivered and given back, and there is service.
-    fn end(&mut self) -> Verdict {
-        self.oracle.note(None, "the end begins");
-        self.disk.heal();
-        self.calm()?;
-        self.everybody_leaves();
-        self.run_until(self.now + QUIET)?;
-        self.check_quiet()?;
-        self.there_is_service()?;
-        self.check_quiet()?;
-        let crash = self.random_crash();
-        match self.restart_with(Some(crash))? {
-            Some(recovered) if recovered > 0 => {
-                Err(Failure::new(format!("{recovered} messages are recovered that were settled long ago")))
-            }
-            _ => self.oracle.nothing_is_missing(|_| false),
-        }
-    }
-
-    fn everybody_leaves(&mut self) {
-        for at in 0..self.clients.len() {
-            let how = self.random.pick(&[End::Closed, End::Reset]);
-            self.clients[at].leave(how);
-        }
-    }
-
-    /// A client that keeps trying has a mail accepted.
-    fn there_is_service(&mut self) -> Verdict {
-        let mail = self.oracle.next_mail();
-        for _ in 0..SERVICE_STEPS_MAX {
-            if (mail..self.oracle.mails()).any(|mail| self.oracle.is_accepted(mail)) {
-                self.everybody_leaves();
-                return self.run_until(self.now + QUIET);
-            }
-            match self.clients.first_mut() {
-                Some(client) => client.act(&mut self.random, &mut self.oracle)?,
-                None => self.connect_as(EAGER),
-            }
-            self.run_until(self.now + SERVICE_STEP)?;
-        }
-        let clients: Vec<String> = self.clients.iter().map(Client::describe).collect();
-        Err(Failure::new(format!(
-            "there is no service: all is quiet, and no mail is accepted of {clients:?}"
-        )))
-    }
-
-    /// Everything was given back.
-    fn check_quiet(&mut self) -> Verdict {
-        self.oracle.nothing_is_missing(|_| false)?;
-        let (connections, queued, memory) =
-            (self.server().connections(), self.server().queued(), self.server().memory());
-        if (connections, queued, memory) != (0, 0, 0) || !self.workers.are_idle() {
-            let what = format!(
-                "all is quiet, and there are {connections} connections, {queued} queued, {memory} octets"
-            );
-            return Err(Failure::new(what));
-        }
-        if let Some(path) =
-            self.disk.tree("mailboxes").iter().find(|path| path.to_string_lossy().contains("/tmp/"))
-        {
-            return Err(Failure::new(format!("left behind: {}", path.display())));
-        }
-        let segments = self.disk.paths("spool").len();
-        if segments > SEGMENTS_FREE_MAX + 3 {
-            return Err(Failure::new(format!("all is settled, and the log has {segments} segments")));
-        }
-        Ok(())
-    }
-}
-
-/// Long enough for everything that the server does by time, but for deadlines of its clients.
-const CALM: Duration = Duration::from_secs(15);
-/// Long enough for those too, and for the longest pause between two attempts to deliver.
-const QUIET: Duration = Duration::from_secs(1500);
-const QUIET_TURNS_MAX: usize = 20_000;
-const SERVICE_STEPS_MAX: usize = 1000;
-/// Longer than any banner is held back.
-const SERVICE_STEP: Duration = Duration::from_millis(500);
-const EAGER: Character = Character { is_lockstep: true, is_hasty: false, reads: Reads::All, cut_max: 100 };
