@@ -87,8 +87,8 @@ pub const SPOOL_SIZE_DEFAULT: u64 = 4 * 1024 * 1024 * 1024;
 /// Octets of mail data that a message keeps in memory: beyond, it is spilled to a file of its own. A mail of the usual
 /// size takes the log, which is cheaper; what is larger pays for its file by its octets.
 pub const SPILL_BEYOND: usize = 1024 * 1024;
-/// The same while half of the memory is in use: then also a mail with a small attachment goes to disk.
-pub const SPILL_BEYOND_WHEN_SHORT: usize = 64 * 1024;
+/// By how much that is divided while half of the memory is in use: then also a mail with a small attachment goes to disk.
+pub const SPILL_DIVISOR_WHEN_SHORT: usize = 16;
 /// Octets of a spilled message that are written without a sync: what the log's next sync may have to wait for.
 pub const SPILL_SYNC_OCTETS: u64 = 4 * 1024 * 1024;
 
@@ -193,7 +193,6 @@ const _: () = assert!(SEGMENT_SIZE.is_multiple_of(BATCH_ALIGN));
 const _: () = assert!(SPOOL_SIZE_DEFAULT >= 4 * SEGMENT_SIZE);
 const _: () = assert!(MAILBOX_NAME_KEPT + 1 + 32 <= MAILBOX_NAME_MAX);
 const _: () = assert!(MEMORY_DEFAULT >= MESSAGE_SIZE_DEFAULT, "one message fits the memory");
-const _: () = assert!(SPILL_BEYOND_WHEN_SHORT <= SPILL_BEYOND);
 const _: () = assert!(MEMORY_MIN >= 4 * (SPILL_BEYOND + RECEIVE_BUFFER) as u64);
 const _: () = assert!((SPILL_BEYOND + RECEIVE_BUFFER + ENVELOPE_MAX) as u64 * 2 < SEGMENT_SIZE);
 const _: () = assert!(LOG_VALUE_MAX < LOG_LINE_MAX);

@@ -73,6 +73,7 @@ fn options() -> Options {
         recipients_max: 100,
         connections_max: 1,
         memory: 1 << 20,
+        spill_beyond: 1 << 20,
         spool_size: SPOOL.spool_size,
         command_timeout: Duration::from_secs(300),
         data_timeout: Duration::from_secs(300),

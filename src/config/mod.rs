@@ -14,7 +14,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use fastsmtp::limits::{
-    MEMORY_DEFAULT, MEMORY_MIN, MESSAGE_SIZE_DEFAULT, RECIPIENTS_MAX_DEFAULT, SEGMENT_SIZE,
+    MEMORY_DEFAULT, MEMORY_MIN, MESSAGE_SIZE_DEFAULT, RECIPIENTS_MAX_DEFAULT, SEGMENT_SIZE, SPILL_BEYOND,
     SPOOL_SIZE_DEFAULT,
 };
 use fastsmtp::server::{Deliver, Durability, Options};
@@ -112,6 +112,7 @@ impl Config {
                 recipients_max: RECIPIENTS_MAX_DEFAULT,
                 connections_max: machine.connections_max,
                 memory: MEMORY_DEFAULT,
+                spill_beyond: SPILL_BEYOND,
                 spool_size: SPOOL_SIZE_DEFAULT,
                 command_timeout: minutes(5),
                 data_timeout: minutes(3),

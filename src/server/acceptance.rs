@@ -44,7 +44,7 @@ impl<S: Stream> Server<S> {
     /// Whether a new transaction has a chance: the log has room for whatever it may bring, the queue has, and memory is
     /// left. A shortage that can be foreseen is said at MAIL, not behind the data (RFC 5321 6.1).
     pub(super) fn has_room(&self) -> bool {
-        let in_log = self.spill_beyond().saturating_add(RECEIVE_BUFFER) as u64;
+        let in_log = self.options.spill_beyond.saturating_add(RECEIVE_BUFFER) as u64;
         let largest = self.options.message_size_max.min(in_log) + ENVELOPE_MAX as u64;
         let has_log_room = match &self.store {
             Store::Log(spool) => spool.has_room_for(largest),

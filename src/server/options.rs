@@ -22,6 +22,9 @@ pub struct Options {
     pub connections_max: usize,
     /// Octets of mail data in memory, all connections together.
     pub memory: u64,
+    /// Octets of mail data that a message keeps in memory before it goes to a file of its own; a sixteenth of that while
+    /// half of the memory is in use.
+    pub spill_beyond: usize,
     /// Octets of the spool on disk.
     pub spool_size: u64,
     /// How long a client may take for one whole command (RFC 5321 4.5.3.2.7: 5 minutes).

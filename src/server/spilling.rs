@@ -18,7 +18,7 @@ use super::connection::Stream;
 use super::job::Job;
 use crate::QueueId;
 use crate::calendar::Date;
-use crate::limits::{SPILL_BEYOND, SPILL_BEYOND_WHEN_SHORT};
+use crate::limits::SPILL_DIVISOR_WHEN_SHORT;
 use crate::net::slots::Key;
 use crate::net::timers::Now;
 use crate::smtp::{Message, Reply};
@@ -61,8 +61,8 @@ impl<S: Stream> Server<S> {
     pub(super) fn spill_beyond(&self) -> usize {
         match self.store {
             Store::Memory(_) => usize::MAX,
-            Store::Log(_) if self.is_memory_short() => SPILL_BEYOND_WHEN_SHORT,
-            Store::Log(_) => SPILL_BEYOND,
+            Store::Log(_) if self.is_memory_short() => self.options.spill_beyond / SPILL_DIVISOR_WHEN_SHORT,
+            Store::Log(_) => self.options.spill_beyond,
         }
     }
 

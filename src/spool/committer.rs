@@ -18,6 +18,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::header::{Checksum, HEADER, Header, summed};
+use super::is_space;
 use super::record::{self, IdRange};
 use super::spill::{SpillName, Spilled};
 use crate::QueueId;
@@ -150,6 +151,13 @@ pub enum CommitError {
     Sync(io::Error),
 }
 
+impl CommitError {
+    /// Whether nobody knows what the disk holds. Where there was no space nothing is broken, and nothing was committed.
+    pub(super) fn is_fatal(&self) -> bool {
+        !matches!(self, CommitError::Write(error) if is_space(error))
+    }
+}
+
 impl std::fmt::Display for CommitError {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
@@ -167,7 +175,7 @@ impl Batch {
         self.seal();
         let mut sync = Duration::ZERO;
         let written = self.write();
-        if written.as_ref().is_err_and(super::is_space) {
+        if written.as_ref().is_err_and(is_space) {
             self.void();
         }
         let result = written.map_err(CommitError::Write).and_then(|()| {

@@ -68,6 +68,11 @@ impl Settles {
         self.since_ms
     }
 
+    /// Has the time begin although there are none.
+    pub fn notice(&mut self, now_ms: u64) {
+        self.since_ms.get_or_insert(now_ms);
+    }
+
     /// The time since which there have been any, as far as it was noticed.
     pub fn noticed_ms(&self) -> Option<u64> {
         self.since_ms

@@ -167,8 +167,6 @@ pub struct Spool {
     settles: Settles,
     /// Settlements need not wait for their delay.
     settles_forced: bool,
-    /// The last settlements did not reach the log: these wait, forced or not.
-    settles_failed: bool,
     live: Live,
     /// The log's segments, oldest first; batches go to the last one.
     segments: VecDeque<Segment>,
@@ -184,6 +182,8 @@ pub struct Spool {
     /// Files of messages whose settlement is not in the log yet.
     spent: Vec<SpillName>,
     under_way: bool,
+    /// The last batch found no space on the disk.
+    is_short: bool,
     failed: bool,
 }
 
@@ -211,7 +211,8 @@ impl Spool {
 
     /// Whether nothing is under way and nothing could be: all is committed, or there is no room for what is not.
     pub fn is_idle(&self) -> bool {
-        let is_waiting = self.waiting.first().is_some() || !self.settles.ranges().is_empty();
+        let is_settling = !self.settles.ranges().is_empty() && !self.is_short;
+        let is_waiting = self.waiting.first().is_some() || is_settling;
         self.failed || !self.under_way && (!is_waiting || self.stock.wanted.is_some())
     }
 
@@ -270,7 +271,8 @@ impl Spool {
         self.spent.extend(self.spilled.remove(&id));
     }
 
-    /// Settlements that wait go with the next [`submit`](Spool::submit), however young.
+    /// Settlements that wait go with the next [`submit`](Spool::submit), however young, unless the last batch found no
+    /// space: then they are tried once a [`SETTLE_DELAY_MS`].
     pub fn submit_settles(&mut self) {
         self.settles_forced = true;
     }
@@ -291,10 +293,20 @@ impl Spool {
         Some(self.batch(offset))
     }
 
+    /// Whether a batch is due although no message waits: for settlements, or to say that the log begins later.
     fn settles_due(&mut self, now_ms: u64) -> bool {
+        if self.is_head_behind() {
+            self.settles.notice(now_ms);
+        }
         let since_ms = self.settles.since_ms(now_ms);
-        let is_forced = self.settles_forced && !self.settles_failed;
+        let is_forced = self.settles_forced && !self.is_short;
         since_ms.is_some_and(|since_ms| is_forced || now_ms >= since_ms + SETTLE_DELAY_MS)
+    }
+
+    /// Whether nothing is unsettled, and segments wait for a head that passes them: a recovery may find it so. Where they
+    /// fill the log no message would come and bring that head.
+    fn is_head_behind(&self) -> bool {
+        self.live.head().is_none() && self.segments.len() > 1
     }
 
     /// Finds where a batch with at least one message of `first` octets goes, or settlements alone; moves to the next
@@ -366,7 +378,7 @@ impl Spool {
     pub fn committed(&mut self, committed: Committed) -> Result<Vec<Durable>, CommitFailed> {
         let Committed { batch, result, sync: _ } = committed;
         self.under_way = false;
-        self.settles_failed = result.is_err();
+        self.is_short = matches!(&result, Err(error) if !error.is_fatal());
         match result {
             Ok(()) => Ok(self.succeeded(batch)),
             Err(error) => Err(self.commit_failed(batch, error)),
@@ -417,7 +429,7 @@ impl Spool {
     }
 
     fn commit_failed(&mut self, batch: Batch, error: CommitError) -> CommitFailed {
-        let fatal = !matches!(&error, CommitError::Write(error) if is_space(error));
+        let fatal = error.is_fatal();
         let mut ids: Vec<QueueId> = batch.messages.iter().map(|message| message.id).collect();
         if fatal {
             self.failed = true;

@@ -490,11 +490,8 @@ fn open(
         walk.blank.contains(&segment.sequence)
             && !walk.report.damage.iter().any(|damage| damage.segment == segment.sequence)
     };
-    // Not only the next batch gives those up that the head has passed: if they fill the log, there would never be one.
-    let is_passed = |segment: &Segment| segment.sequence < walk.head.segment;
-    let (unused, kept): (Vec<_>, Vec<_>) =
-        walk.segments.into_iter().partition(|segment| is_blank(segment) || is_passed(segment));
-    unused.into_iter().chain(free).for_each(|segment| stock.put(segment));
+    let (blank, kept): (Vec<_>, Vec<_>) = walk.segments.into_iter().partition(is_blank);
+    blank.into_iter().chain(free).for_each(|segment| stock.put(segment));
 
     let mut segments = VecDeque::from(kept);
     let mut end = None;
@@ -527,7 +524,6 @@ fn open(
         waiting: Waiting::default(),
         settles: Settles::default(),
         settles_forced: false,
-        settles_failed: false,
         live,
         segments,
         end,
@@ -537,6 +533,7 @@ fn open(
         spilled: walk.spilled,
         spent: Vec::new(),
         under_way: false,
+        is_short: false,
         failed: false,
     };
     Ok((spool, Recovered { pending, report: walk.report }))

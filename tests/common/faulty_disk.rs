@@ -634,7 +634,9 @@ impl File for FaultyFile {
         state.check(false)?;
         let file = &mut state.files[self.index];
         if file.writes.is_empty() {
+            let size = file.cached.len(); // that is no page
             file.cached = file.durable.clone();
+            file.cached.resize(size, 0);
         }
         Ok(())
     }
