@@ -120,6 +120,11 @@ impl Pipe {
         state.replies.is_empty() && (state.is_shut || state.is_dropped)
     }
 
+    /// Whether the server will write nothing more.
+    pub fn is_shut(&self) -> bool {
+        self.state().is_shut
+    }
+
     /// Whether the server gave the connection up.
     pub fn is_dropped(&self) -> bool {
         self.state().is_dropped

@@ -13,12 +13,15 @@ impl World {
     /// Nothing new happens for a while: then nobody may wait for an answer.
     pub(super) fn calm(&mut self) -> Verdict {
         self.run_until(self.now + CALM)?;
-        let owed = self.clients.iter().find_map(|client| {
-            let owed = client.dialogue.owed(client.arrived)?;
-            (client.left != Some(End::Reset)).then(|| format!("client {} is owed {owed:?}", client.number))
-        });
-        match owed {
-            Some(what) => Err(Failure::new(format!("a lost wake-up: all is still, and {what}"))),
+        let waits = |client: &&Client| match client.left {
+            None => client.dialogue.owed(client.arrived).is_some(),
+            Some(_) => !client.pipe.is_dropped(),
+        };
+        match self.clients.iter().find(waits) {
+            Some(client) => Err(Failure::new(format!(
+                "a lost wake-up: all is still for {CALM:?}, and {}",
+                client.describe()
+            ))),
             None => Ok(()),
         }
     }
