@@ -349,6 +349,41 @@ fn a_large_message_is_stored_once_for_all_its_recipients_and_takes_no_memory_of_
     assert_eq!(server.stop().code(), Some(0));
 }
 
+// A reset and the next message came in one piece with the end of a chunk, and the next message went to the file of the
+// one before, behind its octets.
+#[test]
+fn a_large_message_behind_one_that_was_reset_is_only_itself() {
+    let (_root, data) = data();
+    const SECOND: usize = 300_000;
+    let server = Server::start(&data, &["--memory", "8MiB"]);
+    // Half of the memory is in use, so a message keeps less than one read brings.
+    let mut others: Vec<Talk> = (0..6).map(|_| server.connect()).collect();
+    for other in &mut others {
+        other.hello();
+        other.begin();
+        other.send("0123456789abcde\r\n".repeat(900_000 / 17));
+    }
+    let mut talk = server.connect();
+    talk.hello();
+    let envelope = "MAIL FROM:<sender@client.example>\r\nRCPT TO:<user@example.com>\r\n";
+    let chunk = |letter: &str, octets: usize, last: &str| {
+        format!("{envelope}BDAT {octets}{last}\r\n{}", letter.repeat(octets))
+    };
+    talk.send(format!("{}RSET\r\n{}", chunk("a", 150_000, ""), chunk("b", SECOND, " LAST")));
+    for code in
+        ["250 2.1.0", "250 2.1.5", "250 2.0.0", "250 2.0.0", "250 2.1.0", "250 2.1.5", "250 2.0.0 queued"]
+    {
+        let reply = talk.reply();
+        assert!(reply.starts_with(code), "{reply}");
+    }
+    let octets = fs::read(&wait_for_mail(&data, 1)[0]).unwrap();
+    assert!(octets.ends_with("b".repeat(SECOND).as_bytes()));
+    let trace = &octets[..octets.len() - SECOND];
+    assert!(trace.ends_with(b"+0000\r\n"), "{}", String::from_utf8_lossy(trace));
+    drop(others);
+    assert_eq!(server.stop().code(), Some(0));
+}
+
 #[test]
 fn a_large_message_that_is_given_up_leaves_no_file() {
     let (_root, data) = data();

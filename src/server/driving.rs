@@ -142,6 +142,7 @@ impl<S: Stream> Server<S> {
                 }
                 Need::Room => break,
                 Need::Sender(envelope) => {
+                    self.drop_spill_if_over(key); // the file of a message that was reset is not this one's
                     let answer = if self.has_room() { Ok(envelope) } else { Err(Reply::STORAGE_FULL) };
                     self.answer(key, |session, out| session.answer_sender(answer, out));
                 }

@@ -634,7 +634,8 @@ impl Session {
 
     /// Answers a mistake, or the one too many with 421.
     fn mistake(&mut self, reply: Reply, out: &mut Outbox) {
-        let follows = self.put_off && (reply == Reply::MAIL_FIRST || reply == Reply::NO_RECIPIENTS);
+        let follows = self.put_off
+            && [Reply::MAIL_FIRST, Reply::NO_RECIPIENTS, Reply::NO_TRANSACTION_FOR_CHUNK].contains(&reply);
         self.errors += u32::from(reply.is_permanent() && !follows);
         if self.errors >= SESSION_ERRORS_MAX {
             Reply::TOO_MANY_ERRORS.push_to(out);

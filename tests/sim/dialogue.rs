@@ -84,6 +84,8 @@ pub struct Dialogue {
     rules: Rules,
     state: State,
     errors: u32,
+    /// Whether the server had no room for the last transaction.
+    is_put_off: bool,
     /// What is not answered, with the octet behind it.
     said: VecDeque<(u64, Said)>,
     /// The beginning of a reply.
@@ -95,7 +97,15 @@ pub struct Dialogue {
 impl Dialogue {
     pub fn new(rules: Rules) -> Dialogue {
         let said = VecDeque::from([(0, Said::Nothing)]);
-        Dialogue { rules, state: State::Start, errors: 0, said, partial: Vec::new(), is_closed: false }
+        Dialogue {
+            rules,
+            state: State::Start,
+            errors: 0,
+            is_put_off: false,
+            said,
+            partial: Vec::new(),
+            is_closed: false,
+        }
     }
 
     /// The client says something that ends at an octet of its stream.
@@ -187,7 +197,9 @@ impl Dialogue {
         if let (Said::Chunk { size, is_last: false, .. }, "250 2.0.0") = (said, &*allowed[0]) {
             allowed[0] = format!("250 2.0.0 {size} octets");
         }
-        let is_mistake = allowed.iter().any(|reply| reply.starts_with('5')) && !self.ends_message(said);
+        let is_mistake = allowed.iter().any(|reply| reply.starts_with('5'))
+            && !self.ends_message(said)
+            && !self.follows(said);
         if is_mistake && self.errors + 1 >= SESSION_ERRORS_MAX {
             allowed = vec!["421 4.7.0 too many errors".into()];
         }
@@ -223,11 +235,22 @@ impl Dialogue {
             (State::Data(_), Said::Content { flaw, .. }) => end_of_message(*flaw),
             (_, Said::Chunk { .. }) if !self.ends_message(said) => &["503 5.5.1 no transaction"],
             (_, Said::Chunk { flaw, is_last: true, .. }) => end_of_message(*flaw),
-            (_, Said::Chunk { flaw: None, .. }) => &["250 2.0.0", "452 4.3.1"],
+            (_, Said::Chunk { flaw: None, .. }) => &["250 2.0.0", "451 4.3.0", "452 4.3.1"],
             (_, Said::Chunk { flaw, .. }) => end_of_message(*flaw),
             (_, Said::Mail { .. } | Said::Recipient(_) | Said::Data) => &["503 5.5.1"],
             (_, Said::Content { .. }) => unreachable!("refused content is lines"),
         }
+    }
+
+    /// Whether this was said for a transaction that the server put off: then it is no mistake.
+    fn follows(&self, said: &Said) -> bool {
+        let is_behind = match (&self.state, said) {
+            (State::Ready, Said::Recipient(recipient)) => !matches!(recipient, Recipient::Malformed),
+            (State::Ready, Said::Data | Said::Chunk { .. }) => true,
+            (State::Mail(recipients), Said::Data | Said::Chunk { .. }) => recipients.is_empty(),
+            _ => false,
+        };
+        is_behind && self.is_put_off
     }
 
     /// Whether a negative reply to this refuses a message rather than blames the client.
@@ -243,7 +266,12 @@ impl Dialogue {
     fn apply(&mut self, said: Said, line: &str, oracle: &mut Oracle) -> Verdict {
         let is_taken = !line.starts_with(['4', '5']);
         let in_message = self.ends_message(&said);
-        self.errors += u32::from(line.starts_with('5') && !in_message);
+        self.errors += u32::from(line.starts_with('5') && !in_message && !self.follows(&said));
+        match said {
+            Said::Mail { .. } if is_taken => self.is_put_off = false,
+            Said::Mail { .. } | Said::Recipient(_) => self.is_put_off |= line.starts_with("452 4.3.1"),
+            _ => {}
+        }
         if let (Said::Chunk { mail, .. }, false) = (&said, in_message) {
             oracle.answered(*mail, Answer::Refused { is_known: true });
         }
@@ -300,7 +328,7 @@ fn mail_of(said: &Said) -> Option<usize> {
 fn end_of_message(flaw: Option<Flaw>) -> &'static [&'static str] {
     match flaw {
         None => &["250 2.0.0 queued as ", "451 4.3.0", "452 4.3.1"],
-        Some(Flaw::BareLineEnd) => &["550 5.6.0", "452 4.3.1"],
-        Some(Flaw::TooBig) => &["552 5.3.4", "452 4.3.1"],
+        Some(Flaw::BareLineEnd) => &["550 5.6.0", "451 4.3.0", "452 4.3.1"],
+        Some(Flaw::TooBig) => &["552 5.3.4", "451 4.3.0", "452 4.3.1"],
     }
 }

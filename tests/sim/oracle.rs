@@ -402,7 +402,8 @@ impl Found<'_> {
             Some(id) => (id, None),
             None => (id, Some(line()?.strip_prefix("\tfor <")?.strip_suffix(">;")?)),
         };
-        let date = line()?.strip_prefix('\t')?;
+        // A large message's fields fill the room that was left for them.
+        let date = line()?.strip_prefix('\t')?.trim_start_matches(' ');
         let id = id.parse().ok()?;
         Some(Found { reverse_path, hello, client, protocol, id, recipient, date, content: rest })
     }
