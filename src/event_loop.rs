@@ -108,6 +108,7 @@ pub fn run(
     let mut event_loop = EventLoop::new(server, listeners, disk, &options).map_err(StartError::System)?;
     say_what_holds(data, &options);
     for listener in &event_loop.listeners {
+        info!("listening on {}", listener.address);
         announce(Announcement::Listening(listener.address));
     }
     announce(Announcement::Ready);

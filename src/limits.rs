@@ -149,6 +149,9 @@ pub const ORDERS_MAX: usize = 1000;
 /// says more is damaged.
 pub const RECORD_HEAD_MAX: u64 = 1 << 20;
 
+/// Deferred messages of one delivery job that the log names: a full disk would fill the log with the others.
+pub const DEFERRED_TOLD_MAX: usize = 10;
+
 /// Octets of one component of a mailbox's path; longer ones are cut to [`MAILBOX_NAME_KEPT`] and a hash. File systems
 /// take 255, and the Maildir below needs none of it.
 pub const MAILBOX_NAME_MAX: usize = 200;

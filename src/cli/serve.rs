@@ -26,7 +26,7 @@ pub fn run(config: Config) -> Result<(), Failure> {
             log::info!("stopped; all accepted mail is delivered but for {held} held messages")
         }
         End::Stopped { undelivered, held } => {
-            log::info!(
+            log::warn!(
                 "stopped; {undelivered} accepted messages are delivered at the next start, {held} are held"
             )
         }

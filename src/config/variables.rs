@@ -29,6 +29,12 @@ pub fn read(variables: impl IntoIterator<Item = Variable>) -> Result<Variables, 
     ours.sort();
     let mut read = Variables::default();
     for (name, value) in ours {
+        // A template's variable that was never filled in must not open the edge to every domain.
+        let is_list = KEYS.iter().any(|key| key.variable() == name && matches!(key.takes, Takes::List(_)));
+        if value.is_empty() && (is_list || name == FILE) {
+            let sentence = format!("{name}: it is empty; unset it, or give it a value");
+            return Err(Failure::new(Exit::Configuration, sentence));
+        }
         match name.as_str() {
             FILE => read.file = Some(PathBuf::from(value)),
             _ => read.settings.push(setting(&name, value)?),
@@ -59,7 +65,6 @@ fn setting(name: &str, value: OsString) -> Result<Setting, Failure> {
     };
     let value = value.into_string().map_err(|_| failure(format!("{name}: the value is not UTF-8 text")))?;
     let values = match key.takes {
-        Takes::List(_) if value.is_empty() => Vec::new(),
         Takes::List(_) => value.split(',').map(|value| value.trim().to_owned()).collect(),
         Takes::One(_) | Takes::Number(_) => vec![value],
     };
@@ -80,7 +85,6 @@ mod tests {
         let read = read_of(&[
             ("FASTSMTP_LISTEN", "127.0.0.1:1, [::1]:2"),
             ("FASTSMTP_DATA", "/a,b"),
-            ("FASTSMTP_LOCAL_DOMAIN", ""),
             ("FASTSMTP_CONFIG", "x.toml"),
             ("PATH", "/bin"),
         ])
@@ -90,7 +94,14 @@ mod tests {
             read.settings.iter().map(|each| (each.key.name, each.values.as_slice())).collect();
         assert_eq!(values[0], ("data", &["/a,b".to_owned()][..]));
         assert_eq!(values[1], ("listen", &["127.0.0.1:1".to_owned(), "[::1]:2".to_owned()][..]));
-        assert_eq!(values[2], ("local-domain", &[][..]));
+    }
+
+    #[test]
+    fn an_empty_variable_is_an_error_and_opens_nothing() {
+        for name in ["FASTSMTP_LOCAL_DOMAIN", "FASTSMTP_LISTEN", "FASTSMTP_CONFIG"] {
+            let sentence = format!("{name}: it is empty; unset it, or give it a value");
+            assert_eq!(read_of(&[(name, "")]).unwrap_err(), sentence);
+        }
     }
 
     #[test]

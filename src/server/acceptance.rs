@@ -13,12 +13,13 @@ use super::queue::{Done, Entry, Kept};
 use super::{Deliver, Server};
 use crate::QueueId;
 use crate::calendar::Date;
-use crate::limits::{ENVELOPE_MAX, RECEIVE_BUFFER};
+use crate::limits::{DEFERRED_TOLD_MAX, ENVELOPE_MAX, RECEIVE_BUFFER, SEGMENT_SIZE};
 use crate::log_value::Escaped;
 use crate::net::slots::Key;
 use crate::net::timers::Now;
 use crate::smtp::{Address, Message, Path, Reply};
 use crate::spool::{Committed, Durable, Prepared, QUARANTINE, Spool};
+use crate::units::size_text;
 
 /// Where accepted mail goes first.
 pub(super) enum Store {
@@ -53,10 +54,12 @@ impl<S: Stream> Server<S> {
         has_log_room && !self.queue.is_full() && self.memory < self.options.memory
     }
 
-    /// Whether mail for a path is taken, and for which address. A domain is compared whole.
-    pub(super) fn recipient(&self, path: Path) -> Result<Address, Reply> {
+    /// Whether mail for a path is taken, and for which address; else why not, and for which address not. A domain is
+    /// compared whole.
+    pub(super) fn recipient(&self, path: Path) -> Result<Address, (Reply, Option<Address>)> {
         if self.memory >= self.options.memory {
-            return Err(Reply::MEMORY_FULL);
+            let address = if let Path::Mailbox(address) = path { Some(address) } else { None };
+            return Err((Reply::MEMORY_FULL, address));
         }
         let locals = &self.options.local_domains;
         match path {
@@ -71,7 +74,8 @@ impl<S: Stream> Server<S> {
             Path::Postmaster => {
                 Ok(Address::new(POSTMASTER, locals.first().unwrap_or(&self.options.hostname)))
             }
-            Path::Mailbox(_) | Path::Null => Err(Reply::RELAY_DENIED),
+            Path::Mailbox(address) => Err((Reply::RELAY_DENIED, Some(address))),
+            Path::Null => Err((Reply::RELAY_DENIED, None)),
         }
     }
 
@@ -192,8 +196,17 @@ impl<S: Stream> Server<S> {
     /// The next segment is ready, or is not.
     pub(super) fn prepared(&mut self, prepared: Prepared, now: Now) {
         let Store::Log(spool) = &mut self.store else { return };
-        if let Err(failed) = spool.prepared(prepared, now.ms()) {
-            warn!("no further segment of the log: {}; {} messages refused", failed.error, failed.ids.len());
+        let result = spool.prepared(prepared, now.ms());
+        let was_short = std::mem::replace(&mut self.is_log_short, result.is_err());
+        if let Err(failed) = result {
+            if !was_short {
+                warn!(
+                    "the log cannot grow: {}; a segment takes {}, free as much where the data directory lies; \
+                     until then mail is put off with 452",
+                    failed.error,
+                    size_text(SEGMENT_SIZE)
+                );
+            }
             self.refuse_waiting(failed.ids.len(), Reply::STORAGE_FULL, now);
         }
     }
@@ -212,8 +225,11 @@ impl<S: Stream> Server<S> {
 
     /// The courier has come back.
     pub(super) fn delivered(&mut self, done: DeliveryDone, now: Now) {
-        for (delivery, failure) in &done.failed {
+        for (delivery, failure) in done.failed.iter().take(DEFERRED_TOLD_MAX) {
             warn!("deferred id={} {failure}", delivery.id);
+        }
+        if let Some(more @ 1..) = done.failed.len().checked_sub(DEFERRED_TOLD_MAX) {
+            warn!("deferred {more} more messages of the same {} that the courier had", done.failed.len());
         }
         if let Some(failure) = &done.sync_error {
             error!("the mailboxes cannot be made durable ({failure}); delivering again");

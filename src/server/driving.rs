@@ -2,14 +2,15 @@
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
-use log::error;
+use log::{error, info};
 
 use super::Server;
 use super::connection::{CloseReason, Deadline, Phase, Received, Stream};
 use crate::limits::{COMMANDS_RECEIVED_MAX, READ_PER_TURN};
+use crate::log_value::Escaped;
 use crate::net::slots::Key;
 use crate::net::timers::Now;
-use crate::smtp::{self, Need, Reply, Session};
+use crate::smtp::{self, Address, Need, Reply, Session};
 use crate::wire::Outbox;
 
 /// What a session waits for, as far as its connection is concerned.
@@ -143,11 +144,19 @@ impl<S: Stream> Server<S> {
                 Need::Room => break,
                 Need::Sender(envelope) => {
                     self.drop_spill_if_over(key); // the file of a message that was reset is not this one's
-                    let answer = if self.has_room() { Ok(envelope) } else { Err(Reply::STORAGE_FULL) };
+                    let answer = if self.has_room() {
+                        Ok(envelope)
+                    } else {
+                        self.rejected(key, "from", envelope.reverse_path.as_ref(), Reply::STORAGE_FULL);
+                        Err(Reply::STORAGE_FULL)
+                    };
                     self.answer(key, |session, out| session.answer_sender(answer, out));
                 }
                 Need::Recipient(path) => {
-                    let answer = self.recipient(path);
+                    let answer = self.recipient(path).map_err(|(reply, address)| {
+                        self.rejected(key, "to", address.as_ref(), reply);
+                        reply
+                    });
                     self.answer(key, |session, out| session.answer_recipient(answer, out));
                 }
                 Need::Spill(part) => {
@@ -167,6 +176,14 @@ impl<S: Stream> Server<S> {
             answered = true;
         }
         let Some(connection) = self.connections.get_mut(key) else { return Wants::Nothing };
+        if let Some((reply, count)) = connection.session.take_refused() {
+            self.counters.refused += u64::from(count);
+            info!(
+                "refused client={} messages={count} reply={}",
+                connection.client,
+                Escaped(reply.text().as_bytes())
+            );
+        }
         if consumed < input.len() {
             connection.carry = input[consumed..].to_vec();
             connection.has_fresh_carry = wants == Wants::Nothing;
@@ -189,6 +206,15 @@ impl<S: Stream> Server<S> {
         }
     }
 
+    /// Tells of a sender or a recipient that is not taken.
+    fn rejected(&mut self, key: Key, what: &str, address: Option<&Address>, reply: Reply) {
+        self.counters.rejected += 1;
+        let Some(connection) = self.connections.get(key) else { return };
+        let address = address.map(|address| address.to_string()).unwrap_or_default();
+        let (address, reply) = (Escaped(address.as_bytes()), Escaped(reply.text().as_bytes()));
+        info!("rejected client={} {what}={address} reply={reply}", connection.client);
+    }
+
     /// Charges a connection's memory to the budget; sheds its message if the budget is used up. A message that is alone
     /// is never shed, for the budget holds the largest by configuration; only its envelope comes on top.
     pub(super) fn charge(&mut self, key: Key) {
@@ -197,7 +223,6 @@ impl<S: Stream> Server<S> {
         let others = self.memory - connection.charged as u64;
         if others > 0 && others + holds as u64 > self.options.memory && connection.session.awaits_data() {
             connection.session.shed(Reply::MEMORY_FULL);
-            self.counters.refused += 1;
             holds = connection.memory();
         }
         connection.charged = holds;

@@ -20,7 +20,9 @@ pub struct Counters {
     pub accepted: u64,
     /// Octets of mail data in them.
     pub accepted_octets: u64,
-    /// Messages whose data was refused after its end, for memory, room or a failed disk.
+    /// Senders and recipients that were not taken: not local, or no room.
+    pub rejected: u64,
+    /// Messages whose data was refused after its end: for what it is, for memory, room or a failed disk.
     pub refused: u64,
     /// Batches committed.
     pub commits: u64,
@@ -46,7 +48,7 @@ impl fmt::Display for Counters {
         write!(
             f,
             "connections={} connections_refused={} early_talkers={} timeouts={} aborted={} accepted={} accepted_octets={} \
-             refused={} commits={} sync_ms={} delivered={} delivery_failures={} held={} released={} removed={} quarantined={}",
+             rejected={} refused={} commits={} sync_ms={} delivered={} delivery_failures={} held={} released={} removed={} quarantined={}",
             self.connections,
             self.connections_refused,
             self.early_talkers,
@@ -54,6 +56,7 @@ impl fmt::Display for Counters {
             self.aborted,
             self.accepted,
             self.accepted_octets,
+            self.rejected,
             self.refused,
             self.commits,
             self.sync_time.as_millis(),

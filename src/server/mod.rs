@@ -52,6 +52,8 @@ pub struct Server<S> {
     /// Parts of large messages that this turn hands out to be written, and how many are out.
     spills: Vec<(Key, SpillJob)>,
     spills_out: usize,
+    /// Whether the log could not grow when it last tried.
+    is_log_short: bool,
     queue: Queue,
     /// Octets of mail data in memory: arriving, being committed, or waiting in memory for delivery.
     memory: u64,
@@ -139,6 +141,7 @@ impl<S: Stream> Server<S> {
             waiting: VecDeque::new(),
             spills: Vec::new(),
             spills_out: 0,
+            is_log_short: false,
             queue,
             memory: 0,
             buffer: vec![0; RECEIVE_BUFFER].into(),

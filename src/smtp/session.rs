@@ -124,6 +124,8 @@ pub struct Session {
     searched: usize,
     /// Octets of mail data beyond which it is handed out; see [`Need::Spill`].
     spill_beyond: usize,
+    /// The last message that was refused for its content, until somebody asks, and how many there were since.
+    refused: Option<(Reply, u32)>,
     asked: Asked,
 }
 
@@ -180,6 +182,7 @@ impl Session {
             put_off: false,
             searched: 0,
             spill_beyond: usize::MAX,
+            refused: None,
             asked: Asked::Nothing,
         }
     }
@@ -242,6 +245,11 @@ impl Session {
             | State::Chunk { transaction, .. } => Some(transaction),
             State::Start | State::Ready | State::Committing | State::Closed(_) => None,
         }
+    }
+
+    /// Why the last message was refused that was refused for its content, and how many were since the last call.
+    pub fn take_refused(&mut self) -> Option<(Reply, u32)> {
+        self.refused.take()
     }
 
     /// Mail data beyond so many octets is handed out with [`Need::Spill`] from now on. As long as this is not called,
@@ -570,7 +578,10 @@ impl Session {
             unreachable!("called in these states only");
         };
         match transaction.failure {
-            Some(failure) => reply(failure, out),
+            Some(failure) => {
+                self.refused = Some((failure, self.refused.map_or(1, |(_, count)| count + 1)));
+                reply(failure, out)
+            }
             None => {
                 self.state = State::Committing;
                 self.asked = Asked::Commit;
