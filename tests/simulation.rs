@@ -2,7 +2,7 @@
 //! chance, one seed a run.
 //!
 //! `SEED=17 cargo test --test simulation` repeats a run; `SEEDS=10000 cargo test --release --test simulation` says how
-//! many there are, from `FIRST` on.
+//! many there are, from `FIRST` on. `tests/sim/check-mutants` shows what it catches.
 
 #[path = "common/faulty_disk.rs"]
 mod faulty_disk;

@@ -75,7 +75,10 @@ impl Client {
         character: Character,
         random: &mut Random,
     ) -> (Client, ServerEnd) {
-        let room = if character.reads == Reads::All { 1 << 16 } else { random.within(200..=6000) };
+        let room = match character.reads {
+            Reads::All => 1 << 16,
+            _ => random.pick(&[200, 2000, 6000, 1 << 16]),
+        };
         let (pipe, server_end) = Pipe::new(room, random.one_in(2));
         let ip: IpAddr =
             if random.one_in(3) { [0x2001, 0xdb8, 0, 0, 0, 0, 0, 1].into() } else { [192, 0, 2, 1].into() };

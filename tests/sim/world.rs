@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use fastsmtp::limits::COMMANDS_RECEIVED_MAX;
 use fastsmtp::net::timers::Now;
 use fastsmtp::server::job::Completion;
 use fastsmtp::server::{Deliver, Durability, End as ServerEnded, Options, Server};
@@ -463,8 +464,9 @@ impl World {
 
     fn check_bounds(&mut self) -> Verdict {
         let (memory, connections) = (self.server().memory(), self.server().connections());
-        // Beside the budget: a message that is alone is never shed, and what one read brings is only charged then.
-        let slack = self.options.message_size_max + (connections * (self.window + 4096)) as u64;
+        // Beside the budget: a message that is alone is never shed, envelopes and carries are counted and not refused.
+        let each = self.window + COMMANDS_RECEIVED_MAX + 4096;
+        let slack = self.options.message_size_max + (connections * each) as u64;
         if memory > self.options.memory + slack {
             return Err(Failure::new(format!("{memory} octets of memory, of {}", self.options.memory)));
         }
