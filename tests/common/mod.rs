@@ -2,4 +2,6 @@
 #![allow(dead_code)]
 
 pub mod dialogue;
+pub mod load;
+pub mod oracle;
 pub mod server;

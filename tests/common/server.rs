@@ -128,7 +128,8 @@ pub fn spawn_by(mut command: Command, data: &Path, arguments: &[&str]) -> Child 
 /// The program under test.
 pub const PROGRAM: &str = env!("CARGO_BIN_EXE_fastsmtp");
 
-fn log_of(data: &Path) -> PathBuf {
+/// Where the program that is started over `data` logs.
+pub fn log_of(data: &Path) -> PathBuf {
     data.with_extension("log")
 }
 
