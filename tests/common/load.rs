@@ -25,19 +25,20 @@ impl Oracle {
     /// Loads `server` from [`CLIENTS`] connections while `meanwhile` decides how long and how it ends, then kills what is
     /// left of it. `meanwhile` hears of each 250.
     pub fn load(&mut self, mut server: Server, meanwhile: impl FnOnce(&mut Server, &Answers)) -> Endings {
-        let (seed, address, over) = (self.seed, server.address(), &AtomicBool::new(false));
+        let (seed, address) = (self.seed, server.address());
+        let (over, in_doubt) = (&AtomicBool::new(false), &AtomicBool::new(false));
         let told = thread::scope(|scope| {
             let (answered, heard) = channel();
             let clients: Vec<_> = (0..CLIENTS)
                 .map(|_| {
                     let numbers = self.numbers(MESSAGES_MAX);
                     let answered = answered.clone();
-                    scope.spawn(move || Client { seed, address, over, answered }.send(numbers))
+                    scope.spawn(move || Client { seed, address, over, in_doubt, answered }.send(numbers))
                 })
                 .collect();
             drop(answered);
             let end = OnDrop(over);
-            meanwhile(&mut server, &Answers(heard));
+            meanwhile(&mut server, &Answers { heard, in_doubt });
             drop(end);
             server.kill();
             clients.into_iter().map(|client| client.join().unwrap()).collect::<Vec<_>>()
@@ -63,15 +64,23 @@ impl Drop for OnDrop<'_> {
 }
 
 /// The 250s of a load, as they come.
-pub struct Answers(Receiver<()>);
+pub struct Answers<'a> {
+    heard: Receiver<()>,
+    in_doubt: &'a AtomicBool,
+}
 
-impl Answers {
+impl Answers<'_> {
+    /// From now on a 250 proves nothing: the disk is about to be gone, and the server is not.
+    pub fn prove_no_more(&self) {
+        self.in_doubt.store(true, Ordering::SeqCst);
+    }
+
     /// Waits for so many, or for so long.
     pub fn wait(&self, count: u64, time: Duration) {
         let until = Instant::now() + time;
         for _ in 0..count {
             let left = until.saturating_duration_since(Instant::now());
-            if self.0.recv_timeout(left).is_err() {
+            if self.heard.recv_timeout(left).is_err() {
                 return;
             }
         }
@@ -84,6 +93,8 @@ struct Client<'a> {
     address: SocketAddr,
     /// Set before the server is killed.
     over: &'a AtomicBool,
+    /// Set before the disk is gone.
+    in_doubt: &'a AtomicBool,
     answered: Sender<()>,
 }
 
@@ -281,6 +292,9 @@ impl<'a> Talk<'a> {
         }
         let id =
             reply.strip_prefix("250 2.0.0 queued as ").unwrap_or_else(|| panic!("to good mail: {reply:?}"));
+        if self.client.in_doubt.load(Ordering::SeqCst) {
+            return Ok(Outcome::Unknown);
+        }
         let _ = self.client.answered.send(());
         Ok(Outcome::Acknowledged(id.trim_end().to_owned()))
     }

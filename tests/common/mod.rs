@@ -3,5 +3,6 @@
 
 pub mod dialogue;
 pub mod load;
+pub mod machine;
 pub mod oracle;
 pub mod server;

@@ -27,6 +27,8 @@ pub enum Outcome {
 /// The memory of all clients of a run.
 pub struct Oracle {
     pub seed: u64,
+    /// A server that logs one of these has failed.
+    pub alarms: &'static [&'static str],
     outcomes: BTreeMap<u64, Outcome>,
     counts: Counts,
     next: u64,
@@ -50,7 +52,7 @@ impl std::fmt::Display for Counts {
 
 impl Oracle {
     pub fn new(seed: u64) -> Oracle {
-        Oracle { seed, outcomes: BTreeMap::new(), counts: Counts::default(), next: 0 }
+        Oracle { seed, alarms: DISK_ALARMS, outcomes: BTreeMap::new(), counts: Counts::default(), next: 0 }
     }
 
     pub fn counts(&self) -> Counts {
@@ -90,7 +92,8 @@ impl Oracle {
         if !log.trim_end().ends_with("stopped; all accepted mail is delivered") {
             found.push("it did not deliver all that it had accepted before it stopped".to_owned());
         }
-        found.extend(alarms(&log));
+        let is_alarm = |line: &&str| self.alarms.iter().any(|word| line.contains(word));
+        found.extend(log.lines().filter(is_alarm).map(str::to_owned));
         found.extend(leftovers(data));
         found
     }
@@ -177,11 +180,10 @@ impl Oracle {
     }
 }
 
-/// What a run over `data` logged that no run should: damage, panics, mailboxes that do not work.
-pub fn alarms(log: &str) -> Vec<String> {
-    const ALARMS: [&str; 4] = ["DAMAGED", "panicked", "cannot be written", "made durable ("];
-    log.lines().filter(|line| ALARMS.iter().any(|word| line.contains(word))).map(str::to_owned).collect()
-}
+/// What no server should log, whatever was done to it.
+pub const ALARMS: &[&str] = &["DAMAGED", "panicked"];
+/// What no server should log over a sound disk.
+pub const DISK_ALARMS: &[&str] = &["DAMAGED", "panicked", "cannot be written", "made durable ("];
 
 /// Files in a `tmp/`, or on their way into the log or the quarantine, that a server which stopped left behind.
 pub fn leftovers(data: &Path) -> Vec<String> {
