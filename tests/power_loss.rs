@@ -116,12 +116,12 @@ impl Machine {
         let made = Command::new("mkfs.ext4").args(["-q", "-F"]).arg(&image).status().unwrap();
         assert!(made.success());
         let mut machine = Machine { mount: None, image, data, root: Some(root) };
-        machine.mount = Mount::new(&machine.options(), &machine.data);
+        machine.mount = machine.mounted();
         machine.mount.is_some().then_some(machine)
     }
 
-    fn options(&self) -> Vec<String> {
-        vec!["-o".into(), "loop".into(), self.image.to_str().unwrap().into()]
+    fn mounted(&self) -> Option<Mount> {
+        Mount::new(&["-o", "loop", self.image.to_str().unwrap()], &self.data)
     }
 
     /// Starts the server, loads it, ends its file system at a moment of chance, then it, and mounts again.
@@ -159,7 +159,7 @@ impl Machine {
             });
         }
         drop(self.mount.take());
-        self.mount = Mount::new(&self.options(), &self.data);
+        self.mount = self.mounted();
         assert!(self.mount.is_some(), "it was mounted before");
         let found = oracle.torn(&self.data);
         figures.files += common::server::delivered(&self.data.join("mailboxes")).len();

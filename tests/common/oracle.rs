@@ -65,6 +65,35 @@ impl Oracle {
         self.next - count..self.next
     }
 
+    /// The next message that is no client's of a [`load`](Oracle::load), and not to be refused.
+    pub fn mail(&mut self) -> Mail {
+        self.mail_from(0)
+    }
+
+    /// The same, and large.
+    pub fn large_mail(&mut self) -> Mail {
+        self.mail_from(LARGE_FROM)
+    }
+
+    fn mail_from(&mut self, first: u64) -> Mail {
+        loop {
+            let mail = Mail::new(self.seed, first + self.numbers(1).start);
+            if !mail.is_spoiled {
+                return mail;
+            }
+        }
+    }
+
+    /// Remembers what the reply to the end of `mail` said; an empty one is a closed connection.
+    pub fn hear(&mut self, mail: &Mail, reply: &str) {
+        let outcome = match reply.strip_prefix("250 2.0.0 queued as ") {
+            Some(id) => Outcome::Acknowledged(id.trim_end().to_owned()),
+            None if reply.starts_with("452 4.3.1 ") => Outcome::Refused,
+            None => Outcome::Unknown,
+        };
+        self.learn([(mail.number, outcome)]);
+    }
+
     /// Remembers what clients were told.
     pub fn learn(&mut self, outcomes: impl IntoIterator<Item = (u64, Outcome)>) {
         for (number, outcome) in outcomes {
@@ -237,7 +266,10 @@ impl Mail {
             _ if random.below(LARGE_ONE_IN) > 0 => 1 + random.below(200 << 10),
             _ => 1 + random.below(3 << 20),
         };
-        let mut content = random.text(size as usize);
+        let mut content = match number {
+            LARGE_FROM.. => random.text(LARGE_TEXT).repeat(LARGE_REPEATED),
+            _ => random.text(size as usize),
+        };
         if is_spoiled {
             content.extend_from_slice(b"\r\na bare\nline end");
         }
@@ -325,6 +357,10 @@ pub fn a_new_seed() -> u64 {
 
 /// The last run delivers everything, however long it takes.
 pub const PATIENT: &[&str] = &["--shutdown-grace", "50s"];
+/// Messages from this number on are large: 900 KiB of the same text again and again.
+pub const LARGE_FROM: u64 = 1 << 40;
+const LARGE_TEXT: usize = 9 << 10;
+const LARGE_REPEATED: usize = 100;
 const MAILBOXES: u64 = 24;
 /// Of twenty messages one is up to 200 KiB, of so many of these one up to 3 MiB.
 const LARGE_ONE_IN: u64 = 10;
