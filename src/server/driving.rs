@@ -142,7 +142,7 @@ impl<S: Stream> Server<S> {
                 }
                 Need::Room => break,
                 Need::Sender(envelope) => {
-                    let answer = if self.has_room() { Ok(envelope) } else { Err(Reply::STORAGE_FULL) };
+                    let answer = if self.has_room() { Ok(envelope) } else { Err(self.refusal()) };
                     self.answer(key, |session, out| session.answer_sender(answer, out));
                 }
                 Need::Recipient(path) => {
