@@ -14,9 +14,13 @@ use std::path::{Path, PathBuf};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use common::load::{begin, post};
 use common::machine::{Call, Mount, calls, can_trace, is_root, traced};
-use common::oracle::{ALARMS, Mail, Oracle, a_new_seed, chunk, number_from};
-use common::server::{PATIENCE, Server, Talk, data, log_of, spawn, spawn_by, wait_for_mail};
+use common::oracle::{ALARMS, Mail, Oracle, a_new_seed, number_from};
+use common::server::{
+    BACK_IN_SERVICE, Server, Talk, data, log_of, spawn, spawn_by, until_mail_is_taken, wait_for_mail,
+    wait_until,
+};
 
 // A disk that fails.
 
@@ -189,6 +193,7 @@ fn a_start_without_space_refuses_mail_and_takes_it_once_there_is() {
     let mut talk = hello(&server);
     talk.say("MAIL FROM:<sender@client.example>\r\n", "452 4.3.1 ");
     let took = until_mail_is_taken(&mut talk);
+    assert!(took < BACK_IN_SERVICE, "it took {took:?}");
     println!("mail is taken {} ms after a start without space", took.as_millis());
     let mut oracle = Oracle::new(seed());
     let mail = oracle.mail();
@@ -262,6 +267,7 @@ fn put_off_while(options: &str, fill: impl FnOnce(&Path) -> Vec<PathBuf>) {
     talk.say("NOOP\r\n", "250");
     fillers.iter().for_each(|file| fs::remove_file(file).unwrap());
     let took = until_mail_is_taken(&mut talk);
+    assert!(took < BACK_IN_SERVICE, "it took {took:?}");
     let mail = oracle.mail();
     assert!(post(&mut talk, &mail, &mut oracle).starts_with("250 "));
     assert_eq!(server.stop().code(), Some(0));
@@ -390,64 +396,6 @@ fn hello(server: &Server) -> Talk {
     talk
 }
 
-/// Sends all of a message but what ends it; gives that. Nothing comes of it if the server is gone or has no room.
-fn begin(talk: &mut Talk, mail: &Mail) -> Vec<u8> {
-    talk.say(mail.mail_command(), "250");
-    mail.rcpt_commands().for_each(|command| drop(talk.say(command, "250")));
-    if mail.by_chunks {
-        return chunk(&mail.content, " LAST");
-    }
-    talk.say("DATA\r\n", "354");
-    mail.stuffed()
-}
-
-/// Sends a message, and gives what the server says to its end, or to its beginning if that is put off; nothing if it is
-/// gone.
-fn post(talk: &mut Talk, mail: &Mail, oracle: &mut Oracle) -> String {
-    let mut ask = |text: &[u8]| talk.stream.write_all(text).map(|()| talk.reply()).unwrap_or_default();
-    let end = match mail.by_chunks {
-        true => chunk(&mail.content, " LAST"),
-        false => mail.stuffed(),
-    };
-    let mut steps = vec![mail.mail_command().into_bytes()];
-    steps.extend(mail.rcpt_commands().map(String::into_bytes));
-    if !mail.by_chunks {
-        steps.push(b"DATA\r\n".to_vec());
-    }
-    for step in steps {
-        let reply = ask(&step);
-        if !reply.starts_with("250 ") && !reply.starts_with("354 ") {
-            return reply;
-        }
-    }
-    let reply = ask(&end);
-    oracle.hear(mail, &reply);
-    reply
-}
-
-/// Asks until MAIL is taken again, and takes it back; says how long that took.
-fn until_mail_is_taken(talk: &mut Talk) -> Duration {
-    let started = Instant::now();
-    wait_until("mail is taken again", || {
-        talk.send("MAIL FROM:<>\r\nRSET\r\n");
-        let reply = talk.reply();
-        talk.reply();
-        assert!(reply.starts_with("250 ") || reply.starts_with("452 4.3.1 "), "{reply}");
-        reply.starts_with("250 ")
-    });
-    let took = started.elapsed();
-    assert!(took < BACK_IN_SERVICE, "it took {took:?}");
-    took
-}
-
-fn wait_until(what: &str, mut is_so: impl FnMut() -> bool) {
-    let started = Instant::now();
-    while !is_so() {
-        assert!(started.elapsed() < PATIENCE, "waited in vain: {what}");
-        thread::sleep(Duration::from_millis(5));
-    }
-}
-
 fn seed() -> u64 {
     let seed = number_from("SEED").unwrap_or_else(a_new_seed);
     println!("SEED={seed}");
@@ -459,5 +407,3 @@ const FAULTS_DEFAULT: u64 = 4;
 /// Writes from one without space to the next.
 const EVERY: u64 = 7;
 const SYNC_DELAY: Duration = Duration::from_millis(500);
-/// A second is the promise, on a machine of its own.
-const BACK_IN_SERVICE: Duration = Duration::from_secs(10);

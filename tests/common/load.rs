@@ -8,7 +8,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use super::oracle::{Mail, Oracle, Outcome, Random, chunk};
-use super::server::{PATIENCE, Server};
+use super::server::{self, PATIENCE, Server};
 
 /// How the sessions of a load ended.
 #[derive(Debug, Default, Clone, Copy)]
@@ -17,8 +17,10 @@ pub struct Endings {
     pub left: u64,
     /// By 421, or by 451 or 452 where the client would go on.
     pub dismissed: u64,
-    /// Without a word.
+    /// Without a word, behind the banner.
     pub cut: u64,
+    /// Before the banner.
+    pub unserved: u64,
 }
 
 impl Oracle {
@@ -49,6 +51,7 @@ impl Oracle {
             endings.left += its.left;
             endings.dismissed += its.dismissed;
             endings.cut += its.cut;
+            endings.unserved += its.unserved;
         }
         endings
     }
@@ -121,6 +124,7 @@ impl Client<'_> {
             *match result {
                 Ok(()) => &mut endings.left,
                 Err(error) if error.kind() == io::ErrorKind::ConnectionAborted => &mut endings.dismissed,
+                Err(error) if error.kind() == io::ErrorKind::NotConnected => &mut endings.unserved,
                 Err(_) => &mut endings.cut,
             } += 1;
         }
@@ -141,7 +145,7 @@ impl<'a> Talk<'a> {
         stream.set_write_timeout(Some(PATIENCE))?;
         stream.set_nodelay(true)?;
         let mut talk = Talk { replies: BufReader::new(stream.try_clone()?), stream, client };
-        talk.expect("220")?;
+        talk.expect("220").map_err(|_| io::ErrorKind::NotConnected)?;
         talk.say(b"EHLO client.example\r\n", "250")?;
         Ok(talk)
     }
@@ -313,6 +317,41 @@ impl<'a> Talk<'a> {
             }
         }
     }
+}
+
+/// Sends all of a message but what ends it; gives that. Nothing comes of it if the server is gone or has no room.
+pub fn begin(talk: &mut server::Talk, mail: &Mail) -> Vec<u8> {
+    talk.say(mail.mail_command(), "250");
+    mail.rcpt_commands().for_each(|command| drop(talk.say(command, "250")));
+    if mail.by_chunks {
+        return chunk(&mail.content, " LAST");
+    }
+    talk.say("DATA\r\n", "354");
+    mail.stuffed()
+}
+
+/// Sends a message, and gives what the server says to its end, or to its beginning if that is put off; nothing if it is
+/// gone.
+pub fn post(talk: &mut server::Talk, mail: &Mail, oracle: &mut Oracle) -> String {
+    let mut ask = |text: &[u8]| talk.stream.write_all(text).map(|()| talk.reply()).unwrap_or_default();
+    let end = match mail.by_chunks {
+        true => chunk(&mail.content, " LAST"),
+        false => mail.stuffed(),
+    };
+    let mut steps = vec![mail.mail_command().into_bytes()];
+    steps.extend(mail.rcpt_commands().map(String::into_bytes));
+    if !mail.by_chunks {
+        steps.push(b"DATA\r\n".to_vec());
+    }
+    for step in steps {
+        let reply = ask(&step);
+        if !reply.starts_with("250 ") && !reply.starts_with("354 ") {
+            return reply;
+        }
+    }
+    let reply = ask(&end);
+    oracle.hear(mail, &reply);
+    reply
 }
 
 /// Connections of a load.
