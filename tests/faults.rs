@@ -1,7 +1,7 @@
 //! Disks that fail, that are full and that are slow, under the real binary: what clients are told then, and what holds
 //! of what they were told before.
 //!
-//! `FAULTS=50 cargo test --release --test faults -- --nocapture --test-threads 1` is the full size: errors at each of
+//! `FAULTS=50 cargo test --release --test faults -- --nocapture` is the full size: errors at each of
 //! the first 50 syncs and writes. Errors come from strace (each thread counts for itself: the committer, the courier,
 //! the one that makes segments), shortages from file systems that are really full. What the machine does not allow is
 //! skipped, and says so.
