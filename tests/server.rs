@@ -6,14 +6,13 @@ use std::fs;
 use std::io::{ErrorKind, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::os::unix::fs::MetadataExt;
-use std::path::Path;
 use std::process::Command;
 use std::sync::Barrier;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use common::server::{PATIENCE, PROGRAM, Server, Talk, data, delivered, wait_for_mail};
+use common::server::{PATIENCE, PROGRAM, Server, Talk, data, delivered, wait_for_mail, wait_until};
 use fastsmtp::limits::{COMMANDS_RECEIVED_MAX, OUTBOX_MAX};
 use rustix::process::{Pid, Resource, Rlimit, getrlimit, prlimit, setrlimit};
 
@@ -88,16 +87,16 @@ fn when_descriptors_run_out_it_does_not_spin_and_loses_nothing_and_serves_again(
     let pid = Pid::from_raw(server.child.id() as i32).unwrap();
     let mut early = server.connect();
     early.hello();
-    let open = fs::read_dir(format!("/proc/{}/fd", server.child.id())).unwrap().count() as u64;
+    let open = server.descriptors() as u64;
     let limit = prlimit(Some(pid), Resource::Nofile, limit_of(open + 10)).unwrap();
     let mut clients: Vec<TcpStream> =
         (0..60).map(|_| TcpStream::connect(server.address()).unwrap()).collect();
     wait_until("it has no descriptor left", || server.log().contains("cannot accept connections"));
 
-    let (cpu, since) = (cpu_time(server.child.id()), Instant::now());
+    let (cpu, since) = (server.processor_time(), Instant::now());
     send_one(&mut early, b"taken while there is no descriptor\r\n");
     thread::sleep(Duration::from_secs(2)); // what it burns meanwhile is what is measured
-    let share = (cpu_time(server.child.id()) - cpu).as_secs_f64() / since.elapsed().as_secs_f64();
+    let share = (server.processor_time() - cpu).as_secs_f64() / since.elapsed().as_secs_f64();
     println!("without descriptors it takes {:.0} % of a processor", share * 100.0);
     assert!(share < 0.2, "it takes {share} of a processor");
 
@@ -321,7 +320,7 @@ fn a_large_message_is_stored_once_for_all_its_recipients_and_takes_no_memory_of_
     let (_root, data) = data();
     let server = Server::start(&data, &["--memory", "8MiB"]);
     let content = "Subject: large\r\n\r\n".to_owned() + &"0123456789abcde\r\n".repeat((40 << 20) / 17);
-    let base = memory_peak(server.child.id());
+    let base = server.peak_memory();
     let mut talks: Vec<Talk> = (0..4).map(|_| server.connect()).collect();
     for talk in &mut talks {
         talk.hello();
@@ -343,7 +342,7 @@ fn a_large_message_is_stored_once_for_all_its_recipients_and_takes_no_memory_of_
         assert!(octets.starts_with(b"Return-Path: <sender@client.example>\r\nReceived: from "));
         assert!(octets.ends_with(content.as_bytes()));
     }
-    let grown = memory_peak(server.child.id()) - base;
+    let grown = server.peak_memory() - base;
     println!("4 messages of 40 MiB at once: {} MiB more resident at the peak", grown >> 20);
     assert!(grown <= (8 + 32) << 20, "{grown} octets more");
     assert_eq!(server.stop().code(), Some(0));
@@ -731,14 +730,6 @@ fn counter(server: &Server, name: &str) -> u64 {
     value.unwrap_or_else(|| panic!("no {name} in {line}")).parse().unwrap()
 }
 
-fn wait_until(what: &str, mut is_so: impl FnMut() -> bool) {
-    let started = Instant::now();
-    while !is_so() {
-        assert!(started.elapsed() < PATIENCE, "waited in vain: {what}");
-        thread::sleep(Duration::from_millis(5));
-    }
-}
-
 /// Runs the program, which must end by itself; gives its code and its standard error.
 fn run_to_its_end(arguments: &[&str]) -> (Option<i32>, String) {
     let errors = tempfile::NamedTempFile::new().unwrap();
@@ -754,21 +745,6 @@ fn run_to_its_end(arguments: &[&str]) -> (Option<i32>, String) {
         thread::sleep(Duration::from_millis(5));
     };
     (status.code(), fs::read_to_string(errors.path()).unwrap())
-}
-
-/// The most memory that a process had resident so far, in octets.
-fn memory_peak(pid: u32) -> u64 {
-    let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
-    let line = status.lines().find(|line| line.starts_with("VmHWM:")).unwrap();
-    line.split_whitespace().nth(1).unwrap().parse::<u64>().unwrap() * 1024
-}
-
-/// Processor time of a process so far.
-fn cpu_time(pid: u32) -> Duration {
-    let stat = fs::read_to_string(Path::new("/proc").join(pid.to_string()).join("stat")).unwrap();
-    let (_, fields) = stat.rsplit_once(") ").unwrap();
-    let ticks: u64 = fields.split(' ').skip(11).take(2).map(|field| field.parse::<u64>().unwrap()).sum();
-    Duration::from_millis(ticks * 10)
 }
 
 /// Raises the limit of descriptors of this process, which the clients' side of a test needs.

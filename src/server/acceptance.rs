@@ -54,6 +54,12 @@ impl<S: Stream> Server<S> {
         has_log_room && !self.queue.is_full() && self.memory < self.options.memory
     }
 
+    /// What a message is told that the log does not take. Behind a failure there is still the rest of a turn, and its
+    /// clients are told the truth as well: nothing here comes back by itself.
+    pub(super) fn refusal(&self) -> Reply {
+        if self.failure.is_some() { Reply::STORAGE_FAILED } else { Reply::STORAGE_FULL }
+    }
+
     /// Whether mail for a path is taken, and for which address; else why not, and for which address not. A domain is
     /// compared whole.
     pub(super) fn recipient(&self, path: Path) -> Result<Address, (Reply, Option<Address>)> {
@@ -81,6 +87,7 @@ impl<S: Stream> Server<S> {
 
     /// Takes a message into the log, or at once if there is none. Whether the session was answered; else it is parked.
     pub(super) fn take(&mut self, key: Key, mut message: Message, now: Now) -> bool {
+        let refusal = self.refusal();
         let Some(connection) = self.connections.get_mut(key) else { return false };
         if connection.spilling.is_some() {
             self.finish_spill(key, message);
@@ -112,7 +119,7 @@ impl<S: Stream> Server<S> {
                 }
                 Err(_) => {
                     self.counters.refused += 1;
-                    self.answer(key, |session, out| session.committed(Err(Reply::STORAGE_FULL), out));
+                    self.answer(key, |session, out| session.committed(Err(refusal), out));
                     true
                 }
             },

@@ -147,8 +147,9 @@ impl<S: Stream> Server<S> {
                     let answer = if self.has_room() {
                         Ok(envelope)
                     } else {
-                        self.rejected(key, "from", envelope.reverse_path.as_ref(), Reply::STORAGE_FULL);
-                        Err(Reply::STORAGE_FULL)
+                        let reply = self.refusal();
+                        self.rejected(key, "from", envelope.reverse_path.as_ref(), reply);
+                        Err(reply)
                     };
                     self.answer(key, |session, out| session.answer_sender(answer, out));
                 }

@@ -2,4 +2,7 @@
 #![allow(dead_code)]
 
 pub mod dialogue;
+pub mod load;
+pub mod machine;
+pub mod oracle;
 pub mod server;

@@ -19,6 +19,8 @@ pub struct Server {
 
 /// How long anything here may take before the test fails.
 pub const PATIENCE: Duration = Duration::from_secs(60);
+/// Until there is service again behind a shortage. A second is the promise, on a machine of its own.
+pub const BACK_IN_SERVICE: Duration = Duration::from_secs(10);
 
 impl Server {
     /// Starts it over `data` on a free port of 127.0.0.1, and waits until it is ready.
@@ -96,9 +98,35 @@ impl Server {
 
     /// Resident memory in octets.
     pub fn resident(&self) -> u64 {
+        self.status("VmRSS") * 1024
+    }
+
+    /// The most resident memory it ever had, in octets.
+    pub fn peak_memory(&self) -> u64 {
+        self.status("VmHWM") * 1024
+    }
+
+    pub fn threads(&self) -> u64 {
+        self.status("Threads")
+    }
+
+    pub fn descriptors(&self) -> usize {
+        fs::read_dir(format!("/proc/{}/fd", self.child.id())).unwrap().count()
+    }
+
+    /// Processor time so far.
+    pub fn processor_time(&self) -> Duration {
+        let stat = fs::read_to_string(format!("/proc/{}/stat", self.child.id())).unwrap();
+        let (_, fields) = stat.rsplit_once(") ").unwrap();
+        let ticks: u64 = fields.split(' ').skip(11).take(2).map(|field| field.parse::<u64>().unwrap()).sum();
+        Duration::from_millis(ticks * 10)
+    }
+
+    /// A number of the kernel's about it.
+    fn status(&self, name: &str) -> u64 {
         let status = fs::read_to_string(format!("/proc/{}/status", self.child.id())).unwrap();
-        let line = status.lines().find(|line| line.starts_with("VmRSS:")).unwrap();
-        line.split_whitespace().nth(1).unwrap().parse::<u64>().unwrap() * 1024
+        let line = status.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':')).unwrap();
+        line.split_whitespace().next().unwrap().parse().unwrap()
     }
 
     pub fn connect(&self) -> Talk {
@@ -128,7 +156,8 @@ pub fn spawn_by(mut command: Command, data: &Path, arguments: &[&str]) -> Child 
 /// The program under test.
 pub const PROGRAM: &str = env!("CARGO_BIN_EXE_fastsmtp");
 
-fn log_of(data: &Path) -> PathBuf {
+/// Where the program that is started over `data` logs.
+pub fn log_of(data: &Path) -> PathBuf {
     data.with_extension("log")
 }
 
@@ -236,6 +265,28 @@ pub fn wait_for_mail(data: &Path, count: usize) -> Vec<PathBuf> {
         assert!(started.elapsed() < PATIENCE, "{} of {count} messages delivered", found.len());
         std::thread::sleep(Duration::from_millis(5));
     }
+}
+
+/// Waits until something is so.
+pub fn wait_until(what: &str, mut is_so: impl FnMut() -> bool) {
+    let started = Instant::now();
+    while !is_so() {
+        assert!(started.elapsed() < PATIENCE, "waited in vain: {what}");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+}
+
+/// Asks until MAIL is taken again, and takes it back; says how long that took.
+pub fn until_mail_is_taken(talk: &mut Talk) -> Duration {
+    let started = Instant::now();
+    wait_until("mail is taken again", || {
+        talk.send("MAIL FROM:<>\r\nRSET\r\n");
+        let reply = talk.reply();
+        talk.reply();
+        assert!(reply.starts_with("250 ") || reply.starts_with("452 4.3.1 "), "{reply}");
+        reply.starts_with("250 ")
+    });
+    started.elapsed()
 }
 
 /// Whether a tool is there; says so if the test must be skipped. In CI every tool must be there.
