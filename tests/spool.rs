@@ -709,6 +709,26 @@ fn settlements_pass_where_messages_do_not() {
 }
 
 #[test]
+fn a_message_too_large_for_a_full_disk_does_not_shut_out_the_others_for_ever() {
+    // It wants a segment of its own, and there is none; then there is space again, and a next segment stands ready, so
+    // that no further one is made that would show it.
+    let disk = FaultyDisk::new(1);
+    let (mut spool, _) = Spool::recover(Arc::new(disk.clone()), OPTIONS).unwrap();
+    let next = spool.prepare(0).expect("a next segment is due");
+    spool.prepared(next.run(), 0).unwrap();
+    let id = spool.append(message(1, SEGMENT as usize + 5000), 0).unwrap();
+    assert!(spool.submit(0).is_none());
+    let full = disk.clone().with(disk.operations(), Fault::Full);
+    let large = spool.prepare(0).expect("a large segment is due");
+    assert_eq!(spool.prepared(large.run(), 0).unwrap_err().ids, [id]);
+    full.heal();
+    assert!(!spool.has_room_for(3 * SEGMENT));
+    assert_eq!(spool.next_ms(), Some(1000));
+    assert!(spool.prepare(1000).is_none());
+    assert!(spool.has_room_for(3 * SEGMENT));
+}
+
+#[test]
 fn a_full_disk_refuses_and_service_resumes_by_itself() {
     let disk = FaultyDisk::new(8);
     let (mut spool, _) = Spool::recover(Arc::new(disk.clone()), OPTIONS).unwrap();
