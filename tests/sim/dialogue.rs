@@ -222,7 +222,7 @@ impl Dialogue {
             (_, Said::Mail { is_valid: false, .. }) => &["501 5.1.7"],
             (State::Ready, Said::Mail { size, .. }) => match size {
                 Some(size) if *size > self.rules.message_size_max => &["552 5.3.4"],
-                _ => &["250 2.1.0", "452 4.3.1"],
+                _ => &["250 2.1.0", "451 4.3.0", "452 4.3.1"],
             },
             (_, Said::Recipient(Recipient::Malformed)) => &["501 5.1.3"],
             (State::Mail(recipients), Said::Recipient(recipient)) => match recipient {
@@ -269,7 +269,7 @@ impl Dialogue {
         self.errors += u32::from(line.starts_with('5') && !in_message && !self.follows(&said));
         match said {
             Said::Mail { .. } if is_taken => self.is_put_off = false,
-            Said::Mail { .. } | Said::Recipient(_) => self.is_put_off |= line.starts_with("452 4.3.1"),
+            Said::Mail { .. } | Said::Recipient(_) => self.is_put_off |= line.starts_with("45") && !line.starts_with("452 4.5.3"),
             _ => {}
         }
         if let (Said::Chunk { mail, .. }, false) = (&said, in_message) {
