@@ -104,7 +104,7 @@ fn kill_while_it_starts(data: &Path, delay: Duration) -> bool {
     io::read_to_string(child.stdout.take().unwrap()).unwrap().contains("ready")
 }
 
-const KILLS_DEFAULT: u64 = 20;
+const KILLS_DEFAULT: u64 = 15;
 /// So many rounds are judged together, and then their mail is removed.
 const ROUNDS_JUDGED: u64 = 100;
 /// The kill comes behind so many answers of a round and so many microseconds, or when the time for load is over.

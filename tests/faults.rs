@@ -403,7 +403,7 @@ fn seed() -> u64 {
 }
 
 const LISTEN: &[&str] = &["--listen", "127.0.0.1:0"];
-const FAULTS_DEFAULT: u64 = 4;
+const FAULTS_DEFAULT: u64 = 3;
 /// Writes from one without space to the next.
 const EVERY: u64 = 7;
 const SYNC_DELAY: Duration = Duration::from_millis(500);
