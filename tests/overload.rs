@@ -1,7 +1,7 @@
 //! More than it can take: descriptors, mail faster than it is delivered, large mail all at once, stops under load, a
 //! clock that jumps, and ten minutes of everything.
 //!
-//! `STOPS=20 BIG_MIB=8 SOAK=600 cargo test --release --test overload -- --nocapture` is the full size.
+//! `STOPS=20 BIG=200 BIG_MIB=50 BIG_MEMORY_MIB=256 SOAK=600 cargo test --release --test overload -- --nocapture` is the full size.
 
 mod common;
 

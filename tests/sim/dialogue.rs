@@ -269,7 +269,9 @@ impl Dialogue {
         self.errors += u32::from(line.starts_with('5') && !in_message && !self.follows(&said));
         match said {
             Said::Mail { .. } if is_taken => self.is_put_off = false,
-            Said::Mail { .. } | Said::Recipient(_) => self.is_put_off |= line.starts_with("45") && !line.starts_with("452 4.5.3"),
+            Said::Mail { .. } | Said::Recipient(_) => {
+                self.is_put_off |= line.starts_with("45") && !line.starts_with("452 4.5.3")
+            }
             _ => {}
         }
         if let (Said::Chunk { mail, .. }, false) = (&said, in_message) {
