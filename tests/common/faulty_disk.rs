@@ -65,6 +65,8 @@ struct State {
     /// Whether anything changed since the last of them.
     is_changed: bool,
     meanwhile: Option<Box<dyn FnOnce() + Send>>,
+    /// Files of which a failed sync of everything lost something that their own next sync has not told yet.
+    lost: BTreeSet<usize>,
     /// Files of which a sync failed.
     failed_syncs: BTreeSet<usize>,
     /// Syncs of such a file that came behind.
@@ -528,7 +530,12 @@ impl Disk for FaultyDisk {
         let result = state.check(false);
         state.is_changed |= result.is_ok();
         if result.is_err() && !state.crashed {
-            state.files.iter_mut().for_each(|file| file.writes.clear()); // as in `sync_data`
+            // As in `sync_data`; who has such a file open is told by its own next sync, too.
+            let State { files, lost, .. } = &mut *state;
+            for (index, file) in files.iter_mut().enumerate().filter(|(_, file)| !file.writes.is_empty()) {
+                file.writes.clear();
+                lost.insert(index);
+            }
         }
         result?;
         state.files.iter_mut().for_each(Content::sync);
@@ -607,7 +614,10 @@ impl File for FaultyFile {
     fn sync_data(&self) -> io::Result<()> {
         self.disk.sync_is_asked();
         let mut state = self.disk.state();
-        let result = state.check(false);
+        let mut result = state.check(false);
+        if state.lost.remove(&self.index) && result.is_ok() {
+            result = Err(io::Error::from_raw_os_error(EIO));
+        }
         let crashed = state.crashed;
         state.is_changed = true;
         state.hopeful_syncs += u64::from(state.failed_syncs.contains(&self.index));
