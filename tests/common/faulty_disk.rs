@@ -227,9 +227,11 @@ impl FaultyDisk {
         self.state().hopeful_syncs
     }
 
-    /// The process was killed and the machine goes on: what was cached stays so.
+    /// The process is gone and the machine goes on: what was cached stays so. Nobody is told any more of what a failed
+    /// sync lost: a start that is told so fails, and the next one is not.
     pub fn restart(&self) {
         let mut state = self.state();
+        state.lost.clear();
         (state.crashed, state.fault, state.meanwhile) = (false, None, None);
     }
 

@@ -297,7 +297,11 @@ impl Oracle {
             return fail("has wrong trace fields");
         }
         if mail.content != found.content {
-            return fail("is not what was sent");
+            let differs = mail.content.iter().zip(found.content).position(|(sent, found)| sent != found);
+            let (sent, found) = (mail.content.len(), found.content.len());
+            return Err(Failure::new(format!(
+                "{sent} octets were sent, {found} are there, different from {differs:?}"
+            )));
         }
         self.names(found.id, number)?;
         Ok(number)

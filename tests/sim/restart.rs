@@ -45,7 +45,7 @@ impl World {
         self.connecting.clear();
         self.server = None;
         self.oracle.server_ends();
-        self.disk.heal();
+        self.disk.restart();
         if let Some(crash) = crash {
             self.lose(crash)?;
         }
