@@ -140,9 +140,14 @@ impl<S: Stream> Server<S> {
     /// The data of a large message is durable: the log takes the rest, and the session waits on.
     fn append_spilled(&mut self, key: Key, spilled: Spilled, now: Now) {
         let Store::Log(spool) = &mut self.store else { return };
-        let Some(connection) = self.connections.get_mut(key) else { return };
-        let Some(spilling) = connection.spilling.take() else { return };
-        let Some(mut message) = spilling.message else { return };
+        let connection = self.connections.get_mut(key);
+        let Some((connection, spilling)) = connection.and_then(|connection| {
+            let spilling = connection.spilling.take()?;
+            Some((connection, spilling))
+        }) else {
+            return spool.give_up_spilled(spilled); // the connection broke: the client has no reply, and sends again
+        };
+        let mut message = spilling.message.expect("the last part went out with the message");
         let id = spool.next_id();
         let date = Date::of(spilling.arrived).rfc5322().to_string();
         let trace = connection.trace(&message.envelope, &self.options.hostname, id, &date);

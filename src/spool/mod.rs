@@ -249,7 +249,7 @@ impl Spool {
         spilled: Spilled,
     ) -> Result<QueueId, Full> {
         if !self.has_room_for(record::size(&message, SPILLED)) {
-            self.stock.remove(spilled.path());
+            self.give_up_spilled(spilled);
             return Err(Full);
         }
         let id = self.next_id();
@@ -262,6 +262,11 @@ impl Spool {
     /// The message is not to be: its file goes.
     pub fn give_up(&mut self, spill: Spill) {
         self.stock.remove(spill.name().path());
+    }
+
+    /// As [`give_up`](Spool::give_up), once the file is complete.
+    pub fn give_up_spilled(&mut self, spilled: Spilled) {
+        self.stock.remove(spilled.path());
     }
 
     /// A durable message needs nothing more. Once per message.
@@ -459,12 +464,14 @@ impl Spool {
         })
     }
 
-    /// When the spool wants a turn although nothing else happens: for settlements that wait, or to try again.
+    /// When the spool wants a turn although nothing else happens: for settlements that wait, for files that are to go, or
+    /// to try again.
     pub fn next_ms(&self) -> Option<u64> {
         let busy = self.failed || self.under_way || self.stock.wanted.is_some();
         let settles = self.settles.noticed_ms().filter(|_| !busy).map(|since_ms| since_ms + SETTLE_DELAY_MS);
         let retry = self.stock.retry_ms.filter(|_| !self.failed);
-        settles.into_iter().chain(retry).min()
+        let removal = self.stock.has_removals().then_some(0).filter(|_| !self.failed);
+        settles.into_iter().chain(retry).chain(removal).min()
     }
 
     /// Where to read a message that is not settled.

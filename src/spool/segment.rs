@@ -202,6 +202,11 @@ impl Stock {
         self.remove.push(path);
     }
 
+    /// Whether files are to be removed, and no job is under way behind which that would be done.
+    pub fn has_removals(&self) -> bool {
+        !self.under_way && !self.remove.is_empty()
+    }
+
     /// The disk that all of it lies on.
     pub fn disk(&self) -> &Arc<dyn Disk> {
         &self.disk

@@ -360,6 +360,7 @@ impl FaultyDisk {
         let file = &mut state.files[index];
         change(&mut file.cached);
         file.durable = file.cached.clone();
+        file.writes.clear();
     }
 
     /// Removes a file behind everybody's back.

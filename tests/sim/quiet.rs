@@ -118,9 +118,14 @@ impl World {
             );
             return Err(Failure::new(what));
         }
-        if let Some(path) =
-            self.disk.tree("mailboxes").iter().find(|path| path.to_string_lossy().contains("/tmp/"))
-        {
+        let unfinished =
+            self.disk.tree("mailboxes").into_iter().filter(|path| path.to_string_lossy().contains("/tmp/"));
+        let beside_the_log =
+            ["spool/spill", "spool/held"].map(|directory| self.disk.tree(directory)).concat();
+        // What could not be removed is found by the next start.
+        let beside_the_log =
+            beside_the_log.into_iter().filter(|_| !self.oracle.had_fault && !self.was_struck);
+        if let Some(path) = unfinished.chain(beside_the_log).next() {
             return Err(Failure::new(format!("left behind: {}", path.display())));
         }
         let segments = self.disk.paths("spool").len();

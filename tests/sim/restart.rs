@@ -86,6 +86,7 @@ impl World {
                     let log = Log::Spool(Box::new(spool), recovered.pending);
                     let mut server = Server::new(self.options.clone(), log);
                     server.take_up_held(held);
+                    self.was_struck = was_armed;
                     self.begin(server);
                     return Ok((!was_armed).then_some(found));
                 }

@@ -74,6 +74,8 @@ pub struct World {
     /// When the loop wakes by itself.
     pub(super) wake: Option<Duration>,
     pub(super) is_stopping: bool,
+    /// Whether the last recovery was struck: it leaves what it could not remove.
+    pub(super) was_struck: bool,
     pub(super) restarts: usize,
     pub(super) oracle: Oracle,
 }
@@ -107,6 +109,7 @@ impl World {
             unix_secs: 1_800_000_000,
             wake: None,
             is_stopping: false,
+            was_struck: false,
             restarts: 0,
             oracle: Oracle::default(),
             random,
