@@ -190,7 +190,8 @@ impl<S: Stream> Server<S> {
             connection.has_fresh_carry = wants == Wants::Nothing;
         }
         // While data is awaited only data counts: a client that keeps memory does not keep it by saying NOOP.
-        if if connection.session.awaits_data() { consumed > 0 } else { answered } {
+        let has_progressed = if connection.session.awaits_data() { consumed > 0 } else { answered };
+        if has_progressed {
             connection.progressed(now.ms(), consumed);
         }
         if answered {
