@@ -11,7 +11,7 @@
 mod arguments;
 mod connection;
 mod generator;
-mod report;
+mod old_report;
 mod tally;
 
 use std::process::ExitCode;
@@ -36,7 +36,7 @@ fn run(plan: &Plan) -> std::io::Result<ExitCode> {
     let interrupted = on_signals()?;
     raise_descriptor_limit();
     let run = generator::run(plan, &interrupted)?;
-    report::write(plan, &run)?;
+    old_report::write(plan, &run)?;
     Ok(match run.ending {
         Ending::Complete | Ending::GaveUp => ExitCode::SUCCESS,
         Ending::Unreachable(_) => ExitCode::from(3),
