@@ -300,6 +300,7 @@ fn name(phase: Phase) -> &'static str {
         Phase::Ehlo => "EHLO",
         Phase::Helo => "HELO",
         Phase::StartTls => "STARTTLS",
+        Phase::Auth => "AUTH",
         Phase::Mail => "MAIL",
         Phase::Rcpt => "RCPT",
         Phase::Data => "DATA",

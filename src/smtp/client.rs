@@ -1,22 +1,24 @@
-//! The client's half of the dialogue: what to say, and what the server's replies mean (RFC 5321, 2920, 3030, 3207, 2033).
+//! The client's half of the dialogue: what to say, and what the server's replies mean (RFC 5321, 2920, 3030, 3207,
+//! 4954, 2033).
 //!
 //! A [`Client`] is a value. Its driver writes what [`Client::output`] gives and says with [`Client::sent`] how much went
 //! out; what it received it hands to [`Client::advance`], which gives one event for each reply. Between transactions
 //! the client [is idle](Client::is_idle) until it is told to [`start`](Client::start) another or to
-//! [`quit`](Client::quit). No socket, clock, thread or logger; a dialogue that goes well allocates nothing, and what is
+//! [`quit`](Client::quit). No socket, clock, thread or logger; a transaction that goes well allocates nothing, and what is
 //! said is borrowed from its [`Manner`] and a [`Mail`], whose large parts many clients may share.
 //!
 //! ```text
 //!   Banner ─▶ Ehlo ─┬─▶ StartTls ─▶ the driver's handshake, and Ehlo again
-//!               └─▶ Helo ─▶ Idle ─▶ Envelope ─▶ Data ─▶ Idle ... ─▶ Quit ─▶ Over
-//!                                    │  no recipient: Cancel (a lone dot) or Reset, then Idle
+//!              │    └────┬─▶ Auth ─┬─▶ Idle ─▶ Envelope ─▶ Data ─▶ Idle ... ─▶ Quit ─▶ Over
+//!              └─▶ Helo ─┴─────────┘             │  no recipient: Cancel (a lone dot) or Reset, then Idle
 //!   421 at any time: Over
 //! ```
 //!
 //! In a pipelined group MAIL, RCPT and DATA are one output, and the mail data with its end is the next, after the 354.
 //! A chunk goes with its envelope as one output. LMTP has a reply for each recipient after the data.
 //!
-//! What the server owes us and does not give (TLS, a chunk) is an [`Error`], never a silent step down.
+//! What our manner insists on and the server does not give (TLS, a chunk, a mechanism) is an [`Error`], never a silent step
+//! down.
 
 mod auth;
 mod dialogue;
@@ -32,12 +34,14 @@ use std::sync::Arc;
 
 use dialogue::Dialogue;
 
-pub use auth::Credentials;
+pub use auth::{ClearText, Credentials, CredentialsError, Half};
 pub use event::{Error, Event, Extension, Phase};
-pub use extensions::Extensions;
+pub use extensions::{Extensions, Mechanisms};
 pub use mail::{Commands, Data, Form, Mail, stuff};
 pub use manner::{Grouping, Hello, Manner, StartTls};
 pub use replies::{Replies, Reply, ReplyError, Status};
+
+pub use crate::wire::sasl::{Mechanism, SaslError};
 
 /// A client in its dialogue.
 #[derive(Debug)]
@@ -48,10 +52,9 @@ pub struct Client {
 
 impl Client {
     /// One that waits for the banner. The `nonce` is this connection's own, from the caller's randomness: a mechanism of
-    /// AUTH may need it.
-    pub fn new(manner: Arc<Manner>, _nonce: u64) -> Client {
-        assert!(manner.credentials.is_none(), "AUTH is not spoken yet");
-        Client { replies: Replies::new(), dialogue: Dialogue::new(manner) }
+    /// AUTH (SCRAM) makes the exchange a new one by it.
+    pub fn new(manner: Arc<Manner>, nonce: u64) -> Client {
+        Client { replies: Replies::new(), dialogue: Dialogue::new(manner, nonce) }
     }
 
     /// Takes note that the connection is under TLS from its first octet (RFC 8314 3.3): STARTTLS is not said. Only before

@@ -3,29 +3,26 @@
 
 use std::sync::Arc;
 
+use super::auth::{ClearText, Exchange, Reach};
 use super::{Error, Extension, Extensions, Form, Grouping, Mail, Manner, Phase, Reply, StartTls};
+use crate::wire::sasl::SaslError;
 
 #[derive(Debug)]
 pub(super) struct Dialogue {
     manner: Arc<Manner>,
     /// Of the transaction under way.
     mail: Option<Mail>,
+    /// Of AUTH under way.
+    exchange: Option<Box<Exchange>>,
+    nonce: u64,
     pub(super) extensions: Extensions,
-    channel: Channel,
+    /// Who can read what is said.
+    reach: Reach,
     state: State,
     /// Octets of what the state says that are sent.
     sent: usize,
     /// In LMTP, the recipients that the server took: each has a reply of its own after the data.
     taken: Vec<usize>,
-}
-
-/// Who can read along.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Channel {
-    /// Everybody between.
-    Clear,
-    /// Nobody.
-    Tls,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -36,6 +33,7 @@ enum State {
     StartTls,
     /// The server waits for the handshake, which is the driver's.
     Handshake,
+    Auth,
     Idle,
     Envelope(Answers),
     Data,
@@ -73,12 +71,14 @@ impl Answers {
 pub(super) type Answered = (Phase, Option<usize>);
 
 impl Dialogue {
-    pub(super) fn new(manner: Arc<Manner>) -> Dialogue {
+    pub(super) fn new(manner: Arc<Manner>, nonce: u64) -> Dialogue {
         Dialogue {
             manner,
             mail: None,
+            exchange: None,
+            nonce,
             extensions: Extensions::default(),
-            channel: Channel::Clear,
+            reach: Reach::Everybody,
             state: State::Banner,
             sent: 0,
             taken: Vec::new(),
@@ -104,14 +104,14 @@ impl Dialogue {
 
     pub(super) fn secured(&mut self) {
         assert!(self.needs_tls(), "TLS begins when the server granted STARTTLS");
-        self.channel = Channel::Tls;
+        self.reach = Reach::Server;
         self.extensions = Extensions::default();
         self.go(State::Ehlo);
     }
 
     pub(super) fn secured_from_start(&mut self) {
         assert_eq!(self.state, State::Banner, "TLS from the start begins before the banner");
-        self.channel = Channel::Tls;
+        self.reach = Reach::Server;
     }
 
     pub(super) fn start(&mut self, mail: Mail) {
@@ -184,6 +184,7 @@ impl Dialogue {
             State::Ehlo => self.manner.hello.first(),
             State::Helo => self.manner.hello.fall_back(),
             State::StartTls => b"STARTTLS\r\n",
+            State::Auth => self.exchange().line(),
             State::Cancel => b".\r\n",
             State::Orphan | State::Reset => b"RSET\r\n",
             State::Quit => b"QUIT\r\n",
@@ -210,6 +211,7 @@ impl Dialogue {
             State::Ehlo => Phase::Ehlo,
             State::Helo => Phase::Helo,
             State::StartTls => Phase::StartTls,
+            State::Auth => Phase::Auth,
             State::Envelope(answers) => self.mail().phase(answers.count),
             State::Data | State::Outcomes(_) => Phase::Accept,
             State::Cancel => Phase::Cancel,
@@ -263,10 +265,12 @@ impl Dialogue {
             (State::Ehlo, true) if reply.is_permanent() && !self.is_lmtp() => State::Helo,
             (State::StartTls, false) => State::Handshake,
             (State::StartTls, true) => return self.without_tls(reply.code()),
+            (State::Auth, false) => return self.after_auth(reply),
             (State::Data, _) if self.is_lmtp() => self.after_outcome(1),
             (State::Outcomes(replies), _) => self.after_outcome(replies + 1),
             (State::Data | State::Cancel, _) | (State::Orphan | State::Reset, false) => State::Idle,
-            (State::Banner | State::Ehlo | State::Helo | State::Orphan | State::Reset, true) => State::Quit,
+            (State::Banner | State::Ehlo | State::Helo | State::Auth, true) => State::Quit,
+            (State::Orphan | State::Reset, true) => State::Quit,
             (State::Quit, _) => State::Over,
             (State::Handshake | State::Owed(_) | State::Idle | State::Over, _) => {
                 unreachable!("judged before")
@@ -275,9 +279,9 @@ impl Dialogue {
     }
 
     /// The state after a hello that was taken: TLS first.
-    fn welcomed(&self) -> Result<State, Error> {
-        match (self.channel, self.manner.starttls) {
-            (Channel::Tls, _) | (_, StartTls::Never) => self.in_service(),
+    fn welcomed(&mut self) -> Result<State, Error> {
+        match (self.reach, self.manner.starttls) {
+            (Reach::Server, _) | (_, StartTls::Never) => self.in_service(),
             _ if self.extensions.starttls => Ok(State::StartTls),
             (_, StartTls::WhenOffered) => self.in_service(),
             (_, StartTls::Required) => Err(Error::NotOffered(Extension::StartTls)),
@@ -285,20 +289,39 @@ impl Dialogue {
     }
 
     /// The state after a refused STARTTLS.
-    fn without_tls(&self, code: u16) -> Result<State, Error> {
+    fn without_tls(&mut self, code: u16) -> Result<State, Error> {
+        let credentials = self.manner.credentials.as_ref();
+        let clear = credentials.is_none_or(|credentials| credentials.clear() == ClearText::Allowed);
         match self.manner.starttls {
-            StartTls::WhenOffered if self.manner.credentials.is_none() => self.in_service(),
+            StartTls::WhenOffered if clear => self.in_service(),
             _ => Err(Error::TlsRefused(code)),
         }
     }
 
     /// The state once it is settled who can read along.
-    fn in_service(&self) -> Result<State, Error> {
+    fn in_service(&mut self) -> Result<State, Error> {
         let chunked = self.manner.grouping == Grouping::Chunked;
         if chunked && !self.extensions.chunking {
             return Err(Error::NotOffered(Extension::Chunking));
         }
-        Ok(State::Idle)
+        let Some(credentials) = &self.manner.credentials else { return Ok(State::Idle) };
+        let mechanism = credentials.choose(self.extensions.auth, self.reach)?;
+        let exchange = Exchange::begin(Arc::clone(credentials), mechanism, self.nonce);
+        self.exchange = Some(Box::new(exchange));
+        Ok(State::Auth)
+    }
+
+    /// The state after a challenge, or a success.
+    fn after_auth(&mut self, reply: &Reply<'_>) -> Result<State, Error> {
+        let exchange = self.exchange.as_mut().expect("AUTH is said by an exchange");
+        if reply.is_positive() {
+            exchange.succeed()?;
+            return Ok(State::Idle);
+        }
+        let mut lines = reply.lines();
+        let challenge = lines.next().filter(|_| lines.next().is_none());
+        exchange.answer(challenge.ok_or(SaslError::Malformed)?)?;
+        Ok(State::Auth)
     }
 
     /// The state after a reply to one of an envelope's commands.
@@ -367,6 +390,9 @@ impl Dialogue {
         if matches!(next, State::Idle | State::Over) {
             self.mail = None;
         }
+        if next != State::Auth {
+            self.exchange = None;
+        }
         self.pay();
     }
 
@@ -390,6 +416,10 @@ impl Dialogue {
         self.is_lmtp() && self.mail().form() == Form::Chunk
     }
 
+    fn exchange(&self) -> &Exchange {
+        self.exchange.as_ref().expect("AUTH is said by an exchange")
+    }
+
     fn mail(&self) -> &Mail {
         self.mail.as_ref().expect("the states of a transaction come only from `start`, which has its mail")
     }
@@ -402,6 +432,8 @@ fn has_meaning(phase: Phase, reply: &Reply<'_>) -> bool {
         Phase::Data => reply.is_intermediate(),
         // RFC 3207 4 knows no other.
         Phase::StartTls => reply.code() == READY,
+        // RFC 4954 4.
+        Phase::Auth => [CONTINUE, AUTHENTICATED].contains(&reply.code()),
         _ => reply.is_positive(),
     }
 }
@@ -412,6 +444,11 @@ fn out_of_place(phase: Phase, reply: &Reply<'_>) -> Result<State, Error> {
 
 /// The server is about to close (RFC 5321 3.8), whatever it was asked.
 const SERVICE_CLOSING: u16 = 421;
+
+/// A challenge, and the success, of AUTH (RFC 4954 4 and 6).
+const CONTINUE: u16 = 334;
+/// See [`CONTINUE`].
+const AUTHENTICATED: u16 = 235;
 
 /// The server is ready for the handshake (RFC 3207 4).
 const READY: u16 = 220;

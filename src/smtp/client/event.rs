@@ -3,6 +3,7 @@
 use std::fmt;
 
 use super::{Reply, ReplyError};
+use crate::wire::sasl::{Mechanism, SaslError};
 
 /// What a reply answers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -15,6 +16,8 @@ pub enum Phase {
     Helo,
     /// STARTTLS (RFC 3207).
     StartTls,
+    /// AUTH, or a line of the exchange that it begins (RFC 4954).
+    Auth,
     /// MAIL.
     Mail,
     /// One RCPT.
@@ -51,6 +54,10 @@ pub enum Extension {
     Chunking,
     /// STARTTLS (RFC 3207).
     StartTls,
+    /// AUTH with a mechanism that we speak (RFC 4954).
+    Auth,
+    /// AUTH with this mechanism, which was chosen.
+    Mechanism(Mechanism),
 }
 
 /// What a server did that leaves no common ground: the connection is to be closed.
@@ -71,6 +78,16 @@ pub enum Error {
     /// Octets stood behind its reply to STARTTLS: somebody between us may have put them there, to be taken for what is
     /// said under TLS (CVE-2021-38371).
     Injected,
+    /// It offers no better mechanism than this, which would give the password to whoever reads along.
+    InTheClear(Mechanism),
+    /// What it said in an exchange of AUTH has no sense, or shows that it is not who it should be.
+    Sasl(SaslError),
+}
+
+impl From<SaslError> for Error {
+    fn from(error: SaslError) -> Error {
+        Error::Sasl(error)
+    }
 }
 
 impl From<ReplyError> for Error {
@@ -81,10 +98,12 @@ impl From<ReplyError> for Error {
 
 impl fmt::Display for Extension {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Extension::Chunking => "CHUNKING",
-            Extension::StartTls => "STARTTLS",
-        })
+        match self {
+            Extension::Chunking => f.write_str("CHUNKING"),
+            Extension::StartTls => f.write_str("STARTTLS"),
+            Extension::Auth => f.write_str("AUTH with a mechanism that we speak"),
+            Extension::Mechanism(mechanism) => write!(f, "AUTH {}", mechanism.name()),
+        }
     }
 }
 
@@ -100,6 +119,10 @@ impl fmt::Display for Error {
             Error::NotOffered(extension) => write!(f, "the server does not offer {extension}"),
             Error::TlsRefused(code) => write!(f, "the server refused STARTTLS with {code}"),
             Error::Injected => f.write_str("octets stand between the reply to STARTTLS and the handshake"),
+            Error::InTheClear(mechanism) => {
+                write!(f, "AUTH {} without TLS would show the password to others", mechanism.name())
+            }
+            Error::Sasl(error) => write!(f, "the server failed in AUTH: {error}"),
         }
     }
 }

@@ -1,6 +1,7 @@
 //! What a server offers in its reply to EHLO (RFC 5321 4.1.1.1).
 
 use super::Reply;
+use crate::wire::sasl::Mechanism;
 
 /// The service extensions that a server offers, as far as they matter to a client.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -17,6 +18,8 @@ pub struct Extensions {
     pub chunking: bool,
     /// RFC 3207.
     pub starttls: bool,
+    /// RFC 4954.
+    pub auth: Mechanisms,
     /// RFC 1870: the octets of the largest message; none if the server names no limit.
     pub size_max: Option<u64>,
 }
@@ -35,11 +38,32 @@ impl Extensions {
             offered.smtputf8 |= is("SMTPUTF8");
             offered.chunking |= is("CHUNKING");
             offered.starttls |= is("STARTTLS");
+            if is("AUTH") {
+                words.clone().filter_map(Mechanism::named).for_each(|mechanism| offered.auth.add(mechanism));
+            }
             if is("SIZE") {
                 offered.size_max = words.next().and_then(size).filter(|size| *size > 0);
             }
         }
         offered
+    }
+}
+
+/// A set of mechanisms.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Mechanisms {
+    /// By the place of the mechanism in its type.
+    has: [bool; Mechanism::ALL.len()],
+}
+
+impl Mechanisms {
+    /// Whether a mechanism is among them.
+    pub fn has(&self, mechanism: Mechanism) -> bool {
+        self.has[mechanism as usize]
+    }
+
+    fn add(&mut self, mechanism: Mechanism) {
+        self.has[mechanism as usize] = true;
     }
 }
 

@@ -1,5 +1,7 @@
 //! Dialogues, each of them three ways: the server's octets whole, one by one, and cut at random.
 
+mod auth;
+
 use super::*;
 use crate::smtp::{Address, Envelope};
 use proptest::prelude::*;
