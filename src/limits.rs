@@ -55,6 +55,10 @@ pub const CREDENTIAL_MAX: usize = 255;
 /// Octets of an AUTH command with its CRLF; a longer first message waits for the server's 334 (RFC 4954 4).
 pub const AUTH_COMMAND_MAX: usize = 512;
 
+/// Octets of plaintext, encrypted already, that wait for a TLS connection's stream: four full records, so that a large
+/// mail is encrypted as it goes out and not held twice.
+pub const TLS_UNSENT_MAX: usize = 64 * 1024;
+
 /// The receive buffer that the loop's sessions share, in octets: the most one connection is read in one system call.
 /// Large enough that a megabyte takes a dozen calls, small enough for the processor's second-level cache.
 pub const RECEIVE_BUFFER: usize = 128 * 1024;

@@ -44,7 +44,7 @@ const LAYERS: [Layer; 7] = [
 const BINARY: &[&str] = &["main", "cli", "config", "logging", "machine"];
 
 /// The outside crates, and the files or directories that may name them. An empty name is everywhere.
-const OWNERS: [(&str, &[&str]); 19] = [
+const OWNERS: [(&str, &[&str]); 21] = [
     ("mio", &["event_loop.rs"]),
     ("signal_hook", &["event_loop.rs"]),
     ("signal_hook_mio", &["event_loop.rs"]),
@@ -56,6 +56,8 @@ const OWNERS: [(&str, &[&str]); 19] = [
     ("base64", &["wire/sasl.rs"]),
     ("hmac", &["wire/sasl.rs"]),
     ("pbkdf2", &["wire/sasl.rs"]),
+    ("rustls", &["net/tls"]),
+    ("rustls_native_certs", &["net/tls/config.rs"]),
     ("stringprep", &["wire/sasl.rs"]),
     ("idna", &["smtp/address.rs"]),
     ("crc32c", &["spool/"]),
