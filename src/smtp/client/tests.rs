@@ -1,6 +1,9 @@
 //! Dialogues, each of them three ways: the server's octets whole, one by one, and cut at random.
 
 mod auth;
+mod chunks;
+mod lmtp;
+mod starttls;
 
 use super::*;
 use crate::smtp::{Address, Envelope};
@@ -272,238 +275,9 @@ fn replies_out_of_step_are_errors() {
 }
 
 #[test]
-fn a_chunk_goes_with_its_envelope_as_one_output() {
-    greeted(manner(Grouping::Chunked), CHUNKS, |talk| {
-        for _ in 0..2 {
-            talk.start(2, Form::Chunk);
-            assert_eq!(talk.client.output()[1], b"hi\r\n", "what is shared is not copied");
-            assert_eq!(talk.said(), format!("{ENVELOPE_2}BDAT 4 LAST\r\nhi\r\n"));
-            let heard = talk.hear("250 ok\r\n250 ok\r\n550 no\r\n250 taken\r\n").unwrap();
-            assert_eq!(
-                heard,
-                [(Phase::Mail, 250), (Phase::Rcpt, 250), (Phase::Rcpt, 550), (Phase::Accept, 250)]
-            );
-            assert!(talk.client.is_idle());
-        }
-    });
-}
-
-#[test]
-fn a_chunk_waits_for_a_recipient_where_nothing_is_pipelined() {
-    greeted(manner(Grouping::Chunked), CHUNKS_ONE_BY_ONE, |talk| {
-        talk.start(1, Form::Chunk);
-        talk.goes(&[
-            ("", "MAIL FROM:<a@b>\r\n"),
-            ("250 ok\r\n", "RCPT TO:<r0@x>\r\n"),
-            ("250 ok\r\n", "BDAT 4 LAST\r\nhi\r\n"),
-        ]);
-        assert_eq!(talk.hear("250 ok\r\n"), Ok(vec![(Phase::Accept, 250)]));
-        talk.start(1, Form::Chunk);
-        talk.goes(&[
-            ("", "MAIL FROM:<a@b>\r\n"),
-            ("250 ok\r\n", "RCPT TO:<r0@x>\r\n"),
-            ("550 no\r\n", "RSET\r\n"),
-        ]);
-        assert_eq!(talk.hear("250 ok\r\n"), Ok(vec![(Phase::Reset, 250)]));
-        assert!(talk.client.is_idle());
-    });
-}
-
-#[test]
-fn a_server_without_chunking_is_told_apart_and_never_given_data_instead() {
-    talk(manner(Grouping::Chunked), |talk| {
-        talk.goes(&[("220 hi\r\n", "EHLO me\r\n")]);
-        assert_eq!(talk.hear(OFFERS), Err(Error::NotOffered(Extension::Chunking)));
-        assert!(talk.client.is_over() && talk.said().is_empty());
-    });
-    talk(manner(Grouping::Chunked), |talk| {
-        talk.goes(&[("220 hi\r\n", "EHLO me\r\n"), ("500 what\r\n", "HELO me\r\n")]);
-        assert_eq!(talk.hear("250 me\r\n"), Err(Error::NotOffered(Extension::Chunking)));
-    });
-}
-
-#[test]
-fn after_a_refused_chunk_the_transaction_is_reset_if_there_is_one() {
-    greeted(manner(Grouping::Chunked), CHUNKS, |talk| {
-        for refused in ["250 ok\r\n550 no\r\n503 none\r\n", "250 ok\r\n250 ok\r\n452 full\r\n"] {
-            talk.start(1, Form::Chunk);
-            talk.said();
-            talk.goes(&[(refused, "RSET\r\n"), ("250 ok\r\n", "")]);
-            assert!(talk.client.is_idle());
-        }
-        talk.start(1, Form::Chunk);
-        talk.said();
-        talk.goes(&[("451 no\r\n503 no\r\n503 no\r\n", "")]);
-        assert!(talk.client.is_idle());
-    });
-}
-
-#[test]
-fn the_octets_of_a_chunk_refused_before_its_end_are_still_sent_for_the_server_counts_them() {
-    for offers in [CHUNKS, CHUNKS_ONE_BY_ONE] {
-        greeted(manner(Grouping::Chunked), offers, |talk| {
-            talk.start(1, Form::Chunk);
-            for reply in ["250 ok\r\n", "250 ok\r\n"] {
-                let unsent = talk.client.output().concat().len();
-                talk.client.sent(unsent.saturating_sub(if offers == CHUNKS { 2 } else { 0 }));
-                talk.hear(reply).unwrap();
-            }
-            let unsent = talk.client.output().concat().len();
-            talk.client.sent(unsent - 2);
-            assert_eq!(talk.hear("552 large\r\n"), Ok(vec![(Phase::Accept, 552)]));
-            assert_eq!(talk.said(), "\r\nRSET\r\n");
-            assert_eq!(talk.hear("250 ok\r\n"), Ok(vec![(Phase::Reset, 250)]));
-            assert!(talk.client.is_idle());
-        });
-    }
-}
-
-#[test]
-fn nobody_takes_responsibility_for_a_message_to_nobody() {
-    greeted(manner(Grouping::Chunked), CHUNKS, |talk| {
-        talk.start(1, Form::Chunk);
-        talk.said();
-        let heard = talk.hear("250 ok\r\n550 no\r\n250 taken\r\n");
-        assert_eq!(heard, Err(Error::OutOfPlace(Phase::Accept, 250)));
-    });
-}
-
-#[test]
-#[should_panic(expected = "data in the form of the other grouping")]
-fn data_in_the_other_form_is_a_mistake_of_the_program() {
-    greeted(manner(Grouping::Chunked), CHUNKS, |talk| talk.start(1, Form::Stuffed));
-}
-
-#[test]
-fn lmtp_has_a_reply_for_each_recipient_that_was_taken() {
-    let three = "MAIL FROM:<a@b>\r\nRCPT TO:<r0@x>\r\nRCPT TO:<r1@x>\r\nRCPT TO:<r2@x>\r\n";
-    greeted(lmtp(Grouping::Pipelined), OFFERS, |talk| {
-        for _ in 0..2 {
-            talk.start(3, Form::Stuffed);
-            assert_eq!(talk.said(), format!("{three}DATA\r\n"));
-            talk.goes(&[("250 ok\r\n250 ok\r\n550 no\r\n250 ok\r\n354 go\r\n", "hi\r\n.\r\n")]);
-            assert_eq!(talk.hear_with_recipients("250 ok\r\n"), Ok(vec![(Phase::Accept, 250, Some(0))]));
-            assert!(!talk.client.is_idle());
-            assert_eq!(talk.hear_with_recipients("452 full\r\n"), Ok(vec![(Phase::Accept, 452, Some(2))]));
-            assert!(talk.client.is_idle());
-        }
-    });
-    greeted(lmtp(Grouping::Chunked), CHUNKS, |talk| {
-        for _ in 0..2 {
-            talk.start(3, Form::Chunk);
-            assert_eq!(talk.said(), format!("{three}BDAT 4 LAST\r\nhi\r\n"));
-            let heard = talk.hear_with_recipients("250 a\r\n550 b\r\n250 c\r\n250 d\r\n552 e\r\n250 f\r\n");
-            let outcomes = [(Phase::Accept, 552, Some(1)), (Phase::Accept, 250, Some(2))];
-            assert_eq!(heard.unwrap()[4..], outcomes);
-            assert!(talk.client.is_idle());
-        }
-    });
-}
-
-#[test]
-fn lmtp_has_no_other_hello() {
-    talk(lmtp(Grouping::Lockstep), |talk| {
-        talk.goes(&[("220 hi\r\n", "LHLO me\r\n"), ("500 what\r\n", "QUIT\r\n"), ("221 bye\r\n", "")]);
-        assert!(talk.client.is_over());
-    });
-}
-
-#[test]
-fn lmtp_data_for_nobody_is_refused_or_the_end() {
-    greeted(lmtp(Grouping::Pipelined), OFFERS, |talk| {
-        talk.start(1, Form::Stuffed);
-        talk.said();
-        talk.goes(&[("250 ok\r\n550 no\r\n503 none\r\n", "RSET\r\n"), ("250 ok\r\n", "")]);
-        talk.start(1, Form::Stuffed);
-        talk.said();
-        let heard = talk.hear("250 ok\r\n550 no\r\n354 go\r\n");
-        assert_eq!(
-            heard,
-            Err(Error::OutOfPlace(Phase::Data, 354)),
-            "the dot would have no reply to wait for"
-        );
-    });
-}
-
-#[test]
-fn an_lmtp_chunk_for_nobody_may_be_refused_or_passed_over() {
-    greeted(lmtp(Grouping::Chunked), CHUNKS, |talk| {
-        for (refusal, phases) in [("", vec![]), ("503 none\r\n", vec![(Phase::Accept, 503)])] {
-            talk.start(1, Form::Chunk);
-            talk.said();
-            talk.goes(&[("250 ok\r\n550 no\r\n", "RSET\r\n")]);
-            assert_eq!(talk.hear(refusal), Ok(phases));
-            assert_eq!(talk.said(), "", "RSET is said once");
-            assert_eq!(talk.hear("250 ok\r\n"), Ok(vec![(Phase::Reset, 250)]));
-            assert!(talk.client.is_idle());
-        }
-    });
-}
-
-#[test]
-fn all_is_forgotten_and_said_again_under_tls() {
-    for starttls in [StartTls::WhenOffered, StartTls::Required] {
-        talk(tls(starttls), |talk| {
-            talk.goes(&[("220 hi\r\n", "EHLO me\r\n"), (TLS, "STARTTLS\r\n")]);
-            assert_eq!(talk.hear("220 go\r\n"), Ok(vec![(Phase::StartTls, 220)]));
-            assert!(talk.client.needs_tls() && !talk.client.is_idle() && talk.said().is_empty());
-            talk.client.secured();
-            assert_eq!(*talk.client.extensions(), Extensions::default());
-            // A second offer is a mistake of the server's, and not taken.
-            talk.goes(&[("", "EHLO me\r\n"), (TLS, "")]);
-            assert!(talk.client.is_idle() && !talk.client.needs_tls());
-        });
-    }
-}
-
-#[test]
-fn octets_between_the_reply_to_starttls_and_the_handshake_are_never_heard() {
-    for injected in ["220 go\r\n250 injected\r\n", "220 go\r\n2", "220 go\r\n\r\n"] {
-        talk(tls(StartTls::Required), |talk| {
-            talk.goes(&[("220 hi\r\n", "EHLO me\r\n"), (TLS, "STARTTLS\r\n")]);
-            assert_eq!(talk.hear(injected), Err(Error::Injected));
-            assert!(talk.client.is_over() && !talk.client.needs_tls());
-        });
-    }
-}
-
-#[test]
-fn without_the_tls_that_it_requires_a_client_says_nothing_more() {
-    talk(tls(StartTls::Required), |talk| {
-        talk.goes(&[("220 hi\r\n", "EHLO me\r\n")]);
-        assert_eq!(talk.hear(OFFERS), Err(Error::NotOffered(Extension::StartTls)));
-        assert!(talk.said().is_empty());
-    });
-    talk(tls(StartTls::Required), |talk| {
-        talk.goes(&[("220 hi\r\n", "EHLO me\r\n"), (TLS, "STARTTLS\r\n")]);
-        assert_eq!(talk.hear("454 not now\r\n"), Err(Error::TlsRefused(454)));
-        assert!(talk.said().is_empty());
-    });
-    talk(tls(StartTls::Required), |talk| {
-        talk.goes(&[("220 hi\r\n", "EHLO me\r\n"), (TLS, "STARTTLS\r\n")]);
-        assert_eq!(talk.hear("250 hm\r\n"), Err(Error::OutOfPlace(Phase::StartTls, 250)));
-    });
-}
-
-#[test]
-fn a_client_that_takes_tls_when_offered_goes_on_without() {
-    talk(tls(StartTls::WhenOffered), |talk| {
-        talk.goes(&[("220 hi\r\n", "EHLO me\r\n"), (OFFERS, "")]);
-        assert!(talk.client.is_idle());
-    });
-    talk(tls(StartTls::WhenOffered), |talk| {
-        talk.goes(&[("220 hi\r\n", "EHLO me\r\n"), (TLS, "STARTTLS\r\n"), ("454 not now\r\n", "")]);
-        assert!(talk.client.is_idle());
-    });
-}
-
-#[test]
-fn under_tls_from_the_start_there_is_no_starttls() {
-    talk(tls(StartTls::Required), |talk| {
-        talk.client.secured_from_start();
-        talk.goes(&[("220 hi\r\n", "EHLO me\r\n"), (TLS, "")]);
-        assert!(talk.client.is_idle());
-    });
+fn a_client_costs_little_while_it_waits() {
+    // A hundred thousand of them stay below 32 MB.
+    assert!(size_of::<Client>() <= 256, "{} octets", size_of::<Client>());
 }
 
 proptest! {
@@ -551,5 +325,43 @@ proptest! {
             heard
         };
         prop_assert_eq!(run(&cuts), run(&[input.len()]));
+    }
+
+    #[test]
+    fn whatever_a_server_says_and_however_little_of_ours_is_sent_nothing_breaks(
+        words in prop::collection::vec(prop::sample::select(vec![
+            "220 x\r\n", "250 ok\r\n", "354 go\r\n", "550 no\r\n", "451 no\r\n", "503 no\r\n", "235 in\r\n", "334 \r\n",
+            "250-mx\r\n250-PIPELINING\r\n250-CHUNKING\r\n250-STARTTLS\r\n250 AUTH PLAIN LOGIN SCRAM-SHA-256\r\n",
+        ]), 0..30),
+        counts in prop::collection::vec(prop::sample::select(vec![0, 1, 20, 90, 1000]), 30),
+        grouping in prop::sample::select(vec![Grouping::Lockstep, Grouping::Pipelined, Grouping::Chunked]),
+        hello in prop::sample::select(vec!["EHLO", "LHLO"]),
+        starttls in prop::sample::select(vec![StartTls::Never, StartTls::WhenOffered]),
+        mechanism in prop::sample::select(vec![None, Some(Mechanism::Plain), Some(Mechanism::Login)]),
+    ) {
+        let hello = if hello == "EHLO" { Hello::new } else { Hello::lmtp };
+        let credentials = mechanism.map(|mechanism| {
+            Arc::new(Credentials::new("u", "p", Some(mechanism), ClearText::Allowed).unwrap())
+        });
+        let manner = Manner { hello: hello("me"), starttls, credentials, ..manner(grouping) };
+        let form = if grouping == Grouping::Chunked { Form::Chunk } else { Form::Stuffed };
+        let mut client = Client::new(Arc::new(manner), 0);
+        for (word, count) in words.iter().zip(counts) {
+            let mut input = word.as_bytes();
+            while !input.is_empty() {
+                if client.advance(&mut input).is_err() {
+                    prop_assert!(client.is_over());
+                }
+                prop_assert!(!client.is_over() || client.output() == [b""; 2]);
+            }
+            if client.needs_tls() {
+                client.secured();
+            }
+            if client.is_idle() {
+                client.start(mail(2, form, b"hi\r\n"));
+            }
+            let unsent: usize = client.output().iter().map(|slice| slice.len()).sum();
+            client.sent(unsent.min(count));
+        }
     }
 }
