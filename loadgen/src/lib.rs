@@ -1,4 +1,6 @@
 //! The load generator's parts, for its own program and for the benchmarks that drive it.
 #![forbid(unsafe_code)]
 
+mod decimal;
+pub mod distribution;
 pub mod report;
