@@ -3,4 +3,5 @@
 
 mod decimal;
 pub mod distribution;
+pub mod objective;
 pub mod report;
