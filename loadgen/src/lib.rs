@@ -5,3 +5,4 @@ mod decimal;
 pub mod distribution;
 pub mod objective;
 pub mod report;
+pub mod sources;
