@@ -3,6 +3,7 @@
 
 mod decimal;
 pub mod distribution;
+pub mod ledger;
 pub mod mail_id;
 pub mod objective;
 pub mod report;
