@@ -3,11 +3,11 @@
 //! One receive and one send per exchange: a receive that did not fill the buffer emptied the socket, and a send cut
 //! short filled it, so neither is tried again before the poll tells (epoll(7): edge-triggered).
 
-use std::io::{self, Read, Write};
+use std::io::{self, IoSlice, Read, Write};
 use std::sync::Arc;
 use std::time::Instant;
 
-use fastsmtp::smtp::client::{Client, Error, Event, Hello, Mail, Phase};
+use fastsmtp::smtp::client::{Client, Commands, Data, Error, Event, Mail, Manner, Phase};
 use mio::event;
 use mio::net::TcpStream;
 
@@ -18,10 +18,12 @@ use crate::tally::Tally;
 pub struct Load {
     /// Of the run; clock readings are nanoseconds since.
     pub clock: Instant,
-    /// How clients introduce themselves.
-    pub hello: Arc<Hello>,
-    /// What every message is.
-    pub mail: Arc<Mail>,
+    /// How clients speak.
+    pub manner: Arc<Manner>,
+    /// The envelope of every message.
+    pub commands: Arc<Commands>,
+    /// The data of every message.
+    pub data: Data,
     /// Messages on a connection before it is closed.
     pub messages_per_connection: u64,
     /// Messages that may still be begun.
@@ -141,7 +143,7 @@ impl Connection {
 
     /// Does what an event allows. What is received goes to `buffer`, for a moment.
     pub fn drive(&mut self, event: &event::Event, load: &mut Load, buffer: &mut [u8]) -> Result<(), End> {
-        if event.is_writable() && !self.client.output().is_empty() {
+        if event.is_writable() && self.client.output() != [b""; 2] {
             self.progress_at = load.now();
             self.send()?;
         }
@@ -173,13 +175,14 @@ impl Connection {
 
     fn send(&mut self) -> Result<(), End> {
         loop {
-            let output = self.client.output();
-            if output.is_empty() {
+            let [first, second] = self.client.output();
+            let unsent = first.len() + second.len();
+            if unsent == 0 {
                 return Ok(());
             }
-            match self.stream.write(output) {
+            match self.stream.write_vectored(&[IoSlice::new(first), IoSlice::new(second)]) {
                 Ok(count) => {
-                    let whole = count == output.len();
+                    let whole = count == unsent;
                     self.client.sent(count);
                     if !whole {
                         return Ok(());
@@ -261,7 +264,7 @@ impl Connection {
         self.refusal = 0;
         self.message_at = now;
         self.stands = Stands::Message;
-        self.client.start(Arc::clone(&load.mail));
+        self.client.start(Mail::new(Arc::clone(&load.commands), load.data.clone()));
     }
 
     /// Counts the message under way, if there is one, as refused.
@@ -296,6 +299,7 @@ fn name(phase: Phase) -> &'static str {
         Phase::Banner => "the connect",
         Phase::Ehlo => "EHLO",
         Phase::Helo => "HELO",
+        Phase::StartTls => "STARTTLS",
         Phase::Mail => "MAIL",
         Phase::Rcpt => "RCPT",
         Phase::Data => "DATA",

@@ -16,7 +16,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use fastsmtp::net::slots::{Key, Slots};
-use fastsmtp::smtp::client::{Client, Hello, Mail};
+use fastsmtp::smtp::client::{Client, Commands, Data, Hello, Manner, StartTls};
 use mio::net::TcpStream;
 use mio::{Events, Interest, Poll, Token};
 
@@ -134,8 +134,14 @@ impl<'a> Generator<'a> {
         };
         let load = Load {
             clock: Instant::now(),
-            hello: Arc::new(Hello::new(HOST_NAME)),
-            mail: Arc::new(Mail::new(&plan.envelope, &plan.data())),
+            manner: Arc::new(Manner {
+                hello: Hello::new(HOST_NAME),
+                grouping: plan.mode.grouping(),
+                starttls: StartTls::Never,
+                credentials: None,
+            }),
+            commands: Arc::new(Commands::new(&plan.envelope)),
+            data: Data::stuffed(&plan.data()),
             messages_per_connection: plan.messages_per_connection,
             remaining,
             begun: 0,
@@ -220,7 +226,7 @@ impl<'a> Generator<'a> {
                 return Ok(());
             }
         };
-        let client = Client::new(Arc::clone(&self.load.hello), self.plan.mode.grouping());
+        let client = Client::new(Arc::clone(&self.load.manner), 0);
         let key = self.slots.insert(Connection::new(stream, client, now));
         self.load.connecting += 1;
         let connection = self.slots.get_mut(key).expect("just inserted");
