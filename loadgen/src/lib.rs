@@ -5,6 +5,7 @@ mod decimal;
 pub mod distribution;
 pub mod ledger;
 pub mod mail_id;
+pub mod mails;
 pub mod objective;
 pub mod report;
 pub mod sources;

@@ -40,24 +40,28 @@ impl MailId {
         self.run
     }
 
-    /// Appends the id's digits.
-    pub fn push_to(self, text: &mut Vec<u8>) {
-        for number in [self.run.0, self.mark] {
-            text.extend((0..16).rev().map(|digit| HEX[(number >> (4 * digit) & 15) as usize]));
+    /// Appends the id's digits, faster than formatting does.
+    pub fn push_to(self, text: &mut String) {
+        let mut digits = [0; ID_LEN];
+        let number = u128::from(self.run.0) << 64 | u128::from(self.mark);
+        for (index, octet) in number.to_be_bytes().into_iter().enumerate() {
+            digits[2 * index] = HEX[usize::from(octet >> 4)];
+            digits[2 * index + 1] = HEX[usize::from(octet & 15)];
         }
+        text.push_str(std::str::from_utf8(&digits).expect("hexadecimal digits are text"));
     }
 
     /// The id in a line of a header, without its line end; none if it is not [`FIELD`], one space more or none, and an
     /// id exactly as we write it.
     pub fn in_field(line: &[u8]) -> Option<MailId> {
-        let value = line.strip_prefix(FIELD)?;
+        let value = line.strip_prefix(FIELD.as_bytes())?;
         let digits = value.strip_prefix(b" ").unwrap_or(value);
         std::str::from_utf8(digits).ok()?.parse().ok()
     }
 }
 
 /// How the field of an id begins, in this case and no other: what writes mail down has no reason to change it.
-pub const FIELD: &[u8] = b"X-Loadgen-Id: ";
+pub const FIELD: &str = "X-Loadgen-Id: ";
 
 /// Octets of an id as text.
 pub const ID_LEN: usize = 32;
@@ -147,9 +151,9 @@ mod tests {
     #[test]
     fn an_id_reads_back_in_a_field_and_alone() {
         let id = RunId(0xf1e2_d3c4_b5a6_9780).mail(7);
-        let mut text = Vec::new();
+        let mut text = String::new();
         id.push_to(&mut text);
-        assert_eq!(String::from_utf8(text.clone()).unwrap(), id.to_string());
+        assert_eq!(text, id.to_string());
         assert_eq!(text.len(), ID_LEN);
         assert_eq!(id.to_string().parse(), Ok(id));
         assert_eq!(id.run().to_string().parse(), Ok(id.run()));
