@@ -9,3 +9,4 @@ pub mod mails;
 pub mod objective;
 pub mod report;
 pub mod sources;
+pub mod verify;

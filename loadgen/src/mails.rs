@@ -7,7 +7,7 @@
 //!
 //! A plan is checked when it is made, so that composing cannot fail. What messages have in common is held once: the
 //! commands of their envelope, where the addresses are fixed; the content of a file; the filler, of which a message
-//! takes the tail that its size needs ([`Generated`]).
+//! takes the tail that its size needs (`mails/generated.rs`).
 
 mod files;
 mod generated;
