@@ -103,6 +103,11 @@ impl fmt::Display for Distribution {
     }
 }
 
+/// Reads a whole number, as a parser of values. The error is a sentence for people.
+pub fn count(text: &str) -> Result<u64, String> {
+    decimal(text, 0).ok_or_else(|| format!("'{text}' is not a whole number, like 3"))
+}
+
 /// An alternative as it is written.
 struct Part<'a> {
     weight: Option<&'a str>,
@@ -286,6 +291,15 @@ mod tests {
         }
         let many = vec!["1:1"; ALTERNATIVES_MAX + 1].join(",");
         assert_eq!(sizes(&many).unwrap_err(), "1001 alternatives are more than 1000");
+    }
+
+    #[test]
+    fn counts_are_whole_numbers() {
+        let counts = |text| Distribution::parse(text, count);
+        assert_eq!(counts("90:1,10:2..50").map(|counts| (counts.min(), counts.max())), Ok((1, 50)));
+        for text in ["1.5", "-1", "1KiB", "18446744073709551616"] {
+            assert_eq!(counts(text).unwrap_err(), format!("'{text}' is not a whole number, like 3"));
+        }
     }
 
     proptest! {

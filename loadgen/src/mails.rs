@@ -178,11 +178,11 @@ pub struct Mails {
     plan: Arc<Plan>,
     chance: Rng,
     /// By number of recipients, where they are fixed; at most [`ENVELOPES_KEPT_MAX`].
-    kept: Vec<(u64, Body, Paths)>,
+    kept: Vec<(u64, Body, Arc<Paths>)>,
 }
 
 /// An envelope, ready for the wire.
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 struct Paths {
     commands: Arc<Commands>,
     reverse_path: Option<Address>,
@@ -238,30 +238,30 @@ impl Mails {
     }
 
     /// An envelope for the message with this number.
-    fn paths(&mut self, number: u64, body: Body) -> Paths {
+    fn paths(&mut self, number: u64, body: Body) -> Arc<Paths> {
         let count = self.plan.recipients.draw(&mut self.chance);
         if !self.plan.envelopes_are_fixed() {
             return self.plan.paths(number, count, body);
         }
         if let Some((.., kept)) = self.kept.iter().find(|kept| (kept.0, kept.1) == (count, body)) {
-            return kept.clone();
+            return Arc::clone(kept);
         }
         let paths = self.plan.paths(number, count, body);
         if self.kept.len() < ENVELOPES_KEPT_MAX {
-            self.kept.push((count, body, paths.clone()));
+            self.kept.push((count, body, Arc::clone(&paths)));
         }
         paths
     }
 }
 
 impl Plan {
-    fn paths(&self, number: u64, count: u64, body: Body) -> Paths {
+    fn paths(&self, number: u64, count: u64, body: Body) -> Arc<Paths> {
         let reverse_path = self.reverse_path.as_ref().map(|template| template.address(number));
         let forward_paths = self.take_forward_paths(count);
         let envelope =
             Envelope { reverse_path, forward_paths: forward_paths.to_vec(), body, smtputf8: false };
         let commands = Arc::new(Commands::new(&envelope));
-        Paths { commands, reverse_path: envelope.reverse_path, forward_paths }
+        Arc::new(Paths { commands, reverse_path: envelope.reverse_path, forward_paths })
     }
 }
 

@@ -7,8 +7,9 @@
 //! recipients that share a mailbox, by aliases, look like something missing. A file of the run that is in no line of the
 //! ledger is no fault, for its 250 may have been lost; nor are files of other runs and without an id.
 //!
-//! The server should be at rest: a file that is moved while the walk goes on may be seen twice or not at all. What is
-//! not seen: whether a copy lies in the right mailbox, and what became of trace fields.
+//! The server should be at rest: a file that is moved while the walk goes on may be seen twice or not at all. What a
+//! server changes on purpose is damage like any other: some add a Date or a Message-ID where there is none, or wrap
+//! long lines. What is not seen: whether a copy lies in the right mailbox, and what became of trace fields.
 
 mod accounts;
 mod content;

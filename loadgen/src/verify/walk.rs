@@ -1,4 +1,4 @@
-//! The walk through a tree for the files of its Maildirs, each directory read once. Directory links are not followed.
+//! The walk through a tree for the files of its Maildirs, each directory read once. Links are not followed.
 //!
 //! A directory that has both `new` and `cur` in it is a Maildir, wherever it lies: also below another, as a folder, and
 //! also where a mailbox is called `new`.
@@ -193,10 +193,11 @@ mod tests {
     }
 
     #[test]
-    fn directory_links_are_not_followed() {
+    fn links_are_not_followed() {
         let root = tree(&["a/new/1", "a/cur/"]);
         std::os::unix::fs::symlink(root.path().join("a"), root.path().join("b")).unwrap();
         std::os::unix::fs::symlink(root.path(), root.path().join("a/loop")).unwrap();
+        std::os::unix::fs::symlink(root.path().join("a/new/1"), root.path().join("a/new/2")).unwrap();
         assert_eq!(walked(root.path()), (vec!["a/new/1".to_owned()], 1));
     }
 
