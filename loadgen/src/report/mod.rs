@@ -4,6 +4,7 @@
 //! comparison are each a function of it alone. Latencies are in microseconds, counts are messages, times are seconds.
 //! [`SCHEMA_VERSION`] grows when a field changes its meaning or goes; new fields may come without that.
 
+pub mod chart;
 pub mod escape;
 pub mod histogram;
 #[doc(hidden)]
