@@ -4,7 +4,7 @@
 use std::path::Path;
 use std::{env, fs, io};
 
-use loadgen::report::{Report, sample, text};
+use loadgen::report::{Report, page, sample, text};
 
 fn main() -> io::Result<()> {
     let directory = env::args().nth(1).unwrap_or_else(|| ".".into());
@@ -24,5 +24,6 @@ fn main() -> io::Result<()> {
 
 fn write(directory: &Path, name: &str, reports: &[Report]) -> io::Result<()> {
     let text: String = reports.iter().map(|report| text::text(report, 80)).collect();
-    fs::write(directory.join(format!("{name}.txt")), text)
+    fs::write(directory.join(format!("{name}.txt")), text)?;
+    fs::write(directory.join(format!("{name}.html")), page::page(&format!("Load test: {name}"), reports))
 }

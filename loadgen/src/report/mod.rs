@@ -7,6 +7,7 @@
 pub mod chart;
 pub mod escape;
 pub mod histogram;
+pub mod page;
 #[doc(hidden)]
 pub mod sample;
 pub mod text;
