@@ -67,18 +67,14 @@ pub const STYLE: &str = include_str!("chart/style.css");
 
 /// The chart as a `figure` of HTML: title, legend, picture, note.
 pub fn figure(chart: &Chart) -> String {
-    let legend: String = match chart.series.as_slice() {
-        [] | [_] => String::new(),
-        several => several.iter().map(legend_entry).collect(),
-    };
-    let legend = if legend.is_empty() { legend } else { format!("<ul class=\"legend\">{legend}</ul>\n") };
+    let legend: String = chart.series.iter().map(legend_entry).collect();
     let note = if chart.note.is_empty() {
         String::new()
     } else {
         format!("<p class=\"note\">{}</p>\n", html(&chart.note))
     };
     format!(
-        "<figure class=\"chart\">\n<figcaption>{}</figcaption>\n{legend}{}{note}</figure>\n",
+        "<figure class=\"chart\">\n<figcaption>{}</figcaption>\n<ul class=\"legend\">{legend}</ul>\n{}{note}</figure>\n",
         html(&chart.title),
         svg(chart)
     )
@@ -167,13 +163,13 @@ fn grid(chart: &Chart, plot: &Plot) -> String {
         grid += &rule("grid", (x, TOP), (x, bottom));
         let label = (chart.x.text)(tick);
         let half = text_width(&label) / 2.0;
-        if x - half > free_from && x + half < WIDTH {
+        if x - half > free_from && x + half < WIDTH + OVERHANG {
             grid += &text(x, bottom + 17.0, "middle", &label);
             free_from = x + half + 6.0;
         }
     }
     grid += &rule("axis", (LEFT, bottom), (right, bottom));
-    grid += &text(8.0, TOP - 13.0, "start", &chart.y.label);
+    grid += &text(LEFT, TOP - 11.0, "start", &chart.y.label);
     grid + &text(right, bottom + 34.0, "end", &chart.x.label)
 }
 
@@ -286,6 +282,9 @@ const TOP: f64 = 28.0;
 const BOTTOM: f64 = 42.0;
 const PLOT_WIDTH: f64 = WIDTH - LEFT - RIGHT;
 const PLOT_HEIGHT: f64 = HEIGHT - TOP - BOTTOM;
+
+/// A label at the end of the axis may stand out by so much.
+const OVERHANG: f64 = 5.0;
 
 const X_TICKS: usize = 8;
 const Y_TICKS: usize = 6;

@@ -145,9 +145,13 @@ fn tiles(report: &Report) -> String {
     let (accept, message) = (&report.phases.accept, &report.phases.message);
     let intended = report.intended_rate.map(|rate| format!("of {} intended", units::rate(rate)));
     let octets = format!("{}/s of mail data", units::octets(report.octets_per_second));
+    let number = report.speaking.connections;
+    let connections =
+        format!("{} {}", units::count(number), units::plural(number, "connection", "connections"));
     let not_accepted = report.offered.saturating_sub(report.accepted);
     let tiles = [
         ("Accepted", units::rate(report.messages_per_second), intended.unwrap_or(octets)),
+        ("Measured", units::seconds(report.elapsed_seconds), connections),
         ("Accept p99", figure(accept, accept.p99_us), format!("p50 {}", figure(accept, accept.p50_us))),
         ("Message p99", figure(message, message.p99_us), format!("p50 {}", figure(message, message.p50_us))),
         (

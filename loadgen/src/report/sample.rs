@@ -4,6 +4,8 @@
 //! are sent to it on a number of connections, from a closed loop or by a schedule. The same arguments give the same
 //! report.
 
+use std::sync::LazyLock;
+
 use super::{
     Arrivals, Condition, Ending, Environment, Interval, Latency, Mode, Objective, Phases, ReplyCount, Report,
     SCHEMA_VERSION, SelfCheck, Speaking, Step, Sweep, SweepKind, Target, WarmUp,
@@ -52,6 +54,12 @@ pub fn open_stalling(seconds: u32) -> Report {
 
 /// A search for the knee over twelve rates.
 pub fn sweep() -> Report {
+    // It is some work, and many tests want it.
+    static SWEEP: LazyLock<Report> = LazyLock::new(searched);
+    SWEEP.clone()
+}
+
+fn searched() -> Report {
     let rates = [
         250.0, 500.0, 1_000.0, 2_000.0, 4_000.0, 3_000.0, 3_500.0, 3_250.0, 3_125.0, 3_187.5, 3_156.0,
         3_172.0,

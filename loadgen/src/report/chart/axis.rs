@@ -112,7 +112,9 @@ fn logarithmic(ends: Ends, ticks_max: usize, low: f64, high: f64) -> Ruler {
     };
     let inside = |step: &f64| *step >= low * (1.0 - 1e-9) && *step <= high * (1.0 + 1e-9);
     let fine: Vec<f64> = steps_from(decade).take_while(|step| *step <= high * 1.001).filter(inside).collect();
-    let ticks = if fine.len() <= ticks_max { fine } else { decades(decade, ticks_max, low, high) };
+    // Half as many again may stand there before decades alone are better.
+    let ticks =
+        if fine.len() <= ticks_max + ticks_max / 2 { fine } else { decades(decade, ticks_max, low, high) };
     Ruler { scale: Scale::Logarithmic, low, high, ticks }
 }
 

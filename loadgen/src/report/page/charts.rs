@@ -118,31 +118,45 @@ fn of_sweep(sweep: &Sweep) -> Vec<Chart> {
     charts
 }
 
-type Figure = fn(&Interval) -> f64;
+type Figure = fn(&Second) -> f64;
 type StepFigure = fn(&Step) -> f64;
 
-const SECOND_OFFERED: Figure = |second| second.offered as f64;
-const SECOND_ACCEPTED: Figure = |second| second.accepted as f64;
-const SECOND_ERRORS: Figure = |second| second.errors as f64;
-const SECOND_IN_FLIGHT: Figure = |second| second.in_flight as f64;
+const SECOND_OFFERED: Figure = |second| second.offered;
+const SECOND_ACCEPTED: Figure = |second| second.accepted;
+const SECOND_ERRORS: Figure = |second| second.errors;
+const SECOND_IN_FLIGHT: Figure = |second| second.in_flight;
 
-/// The intervals of a run, or of each some together the worst, where they are more than a chart can show.
-struct Seconds {
-    seconds: Vec<Interval>,
+/// A second of a run as a chart shows it, or some seconds together.
+struct Second {
+    at: f64,
+    /// What no axis shows where the measured time was over: then there was nothing to offer.
+    offered: f64,
+    accepted: f64,
+    errors: f64,
+    in_flight: f64,
+    p50_us: f64,
+    p99_us: f64,
+    max_us: f64,
 }
+
+/// The seconds of a run, some together where they are more than a chart can show.
+struct Seconds(Vec<Second>);
 
 impl Seconds {
     fn of(report: &Report) -> Seconds {
-        let together = together(report);
-        Seconds { seconds: report.intervals.chunks(together).map(merged).collect() }
+        let mut seconds: Vec<Second> = report.intervals.chunks(together(report)).map(merged).collect();
+        for second in seconds.iter_mut().filter(|second| second.at >= report.elapsed_seconds) {
+            second.offered = f64::NAN;
+        }
+        Seconds(seconds)
     }
 
     fn points(&self, of: Figure) -> Vec<(f64, f64)> {
-        self.seconds.iter().map(|second| (second.at, of(second))).collect()
+        self.0.iter().map(|second| (second.at, of(second))).collect()
     }
 
     fn any(&self, of: Figure) -> bool {
-        self.seconds.iter().any(|second| of(second) > 0.0)
+        self.0.iter().any(|second| of(second) > 0.0)
     }
 }
 
@@ -152,16 +166,15 @@ fn together(report: &Report) -> usize {
 }
 
 /// Some seconds as one: what comes in a second as their mean, what must not be hidden as the worst of them.
-fn merged(seconds: &[Interval]) -> Interval {
-    let mean =
-        |of: fn(&Interval) -> u64| seconds.iter().map(of).sum::<u64>().div_ceil(seconds.len().max(1) as u64);
-    let worst = |of: Figure| seconds.iter().map(of).fold(0.0, f64::max);
-    Interval {
+fn merged(seconds: &[Interval]) -> Second {
+    let mean = |of: fn(&Interval) -> u64| seconds.iter().map(of).sum::<u64>() as f64 / seconds.len() as f64;
+    let worst = |of: fn(&Interval) -> f64| seconds.iter().map(of).fold(0.0, f64::max);
+    Second {
         at: seconds.first().map_or(0.0, |second| second.at),
         offered: mean(|second| second.offered),
         accepted: mean(|second| second.accepted),
         errors: mean(|second| second.errors),
-        in_flight: seconds.iter().map(|second| second.in_flight).max().unwrap_or(0),
+        in_flight: worst(|second| second.in_flight as f64),
         p50_us: worst(|second| second.p50_us),
         p99_us: worst(|second| second.p99_us),
         max_us: worst(|second| second.max_us),
@@ -206,8 +219,7 @@ fn series(name: &str, style: usize, points: Vec<(f64, f64)>) -> Series {
 fn percentiles(title: &str, series: Vec<Series>) -> Chart {
     Chart {
         title: title.into(),
-        note: "How to read it: at 99 %, the latency that 99 of 100 did not exceed. Each step to the right is a tenth of the \
-               messages before; the last point is the maximum."
+        note: "How to read it: at 99 %, the latency that 99 of 100 did not exceed. Each 9 to the right leaves a tenth as many slower ones; the last point is the maximum."
             .into(),
         x: Axis { label: "share that took at most so long".into(), scale: Scale::Nines, text: percentile },
         y: latency_axis(),

@@ -8,19 +8,20 @@ pub type Fact = (&'static str, fn(&Report) -> String);
 
 /// All tables but those of the charts.
 pub fn all(runs: &[Run]) -> String {
-    let sections = [
+    let narrow = [
         section("Objective", &each(runs, objective)),
-        section("Latency by phase", &each(runs, phases)),
         section(
             "What came of the messages",
             &each(runs, |report| counts(&words::outcomes(report), "messages")),
         ),
+        section("The generator itself", &each(runs, self_check)),
         section("Replies", &each(runs, replies)),
         section("Connections that failed", &each(runs, failures)),
-        section("The generator itself", &each(runs, self_check)),
-        section("What was done, and where", &(facts(runs, SURROUNDINGS) + &each(runs, command))),
     ];
-    sections.concat()
+    let phases = section("Latency by phase", &each(runs, phases));
+    let surroundings =
+        section("What was done, and where", &(facts(runs, SURROUNDINGS) + &each(runs, command)));
+    format!("{phases}<div class=\"sections\">\n{}</div>\n{surroundings}", narrow.concat())
 }
 
 /// A table of facts. What is the same for all runs is said once, what differs is pointed out.
@@ -42,7 +43,7 @@ fn fact(runs: &[Run], name: &str, of: fn(&Report) -> String) -> String {
     let cells: String = if values.iter().all(|value| *value == values[0]) {
         format!("<td colspan=\"{}\">{}</td>", values.len(), html(&values[0]))
     } else {
-        values.iter().map(|value| format!("<td class=\"differs\">{}</td>", html(value))).collect()
+        values.iter().map(|value| format!("<td>{}</td>", html(value))).collect()
     };
     format!("<tr><th scope=\"row\">{}</th>{cells}</tr>\n", html(name))
 }
@@ -67,7 +68,7 @@ const SURROUNDINGS: &[Fact] = &[
     }),
     ("Memory", |report| match report.environment.memory {
         0 => String::new(),
-        octets => units::octets(octets as f64),
+        octets => format!("{:.1} GiB", octets as f64 / f64::from(1 << 30)),
     }),
     ("Kernel", |report| report.environment.kernel.clone()),
     ("Load average before", |report| report.environment.load_average.clone()),
