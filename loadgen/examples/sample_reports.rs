@@ -4,7 +4,7 @@
 use std::path::Path;
 use std::{env, fs, io};
 
-use loadgen::report::{Report, page, sample, text};
+use loadgen::report::{Report, csv, page, sample, text};
 
 fn main() -> io::Result<()> {
     let directory = env::args().nth(1).unwrap_or_else(|| ".".into());
@@ -25,5 +25,6 @@ fn main() -> io::Result<()> {
 fn write(directory: &Path, name: &str, reports: &[Report]) -> io::Result<()> {
     let text: String = reports.iter().map(|report| text::text(report, 80)).collect();
     fs::write(directory.join(format!("{name}.txt")), text)?;
+    fs::write(directory.join(format!("{name}.csv")), csv::csv(&reports[0]))?;
     fs::write(directory.join(format!("{name}.html")), page::page(&format!("Load test: {name}"), reports))
 }

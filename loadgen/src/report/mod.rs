@@ -5,6 +5,7 @@
 //! [`SCHEMA_VERSION`] grows when a field changes its meaning or goes; new fields may come without that.
 
 pub mod chart;
+pub mod csv;
 pub mod escape;
 pub mod histogram;
 pub mod page;
