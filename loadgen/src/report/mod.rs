@@ -6,6 +6,7 @@
 
 pub mod chart;
 pub mod csv;
+pub mod environment;
 pub mod escape;
 pub mod histogram;
 pub mod page;
