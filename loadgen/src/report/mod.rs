@@ -8,6 +8,7 @@ pub mod chart;
 pub mod csv;
 pub mod environment;
 pub mod escape;
+pub mod file;
 pub mod hdr;
 pub mod histogram;
 pub mod page;

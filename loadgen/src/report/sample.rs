@@ -13,6 +13,12 @@ use super::{
 
 /// Ten seconds of a closed loop that went well.
 pub fn closed() -> Report {
+    // It is some work, and many tests want it.
+    static CLOSED: LazyLock<Report> = LazyLock::new(undisturbed);
+    CLOSED.clone()
+}
+
+fn undisturbed() -> Report {
     let load = Load { rate: None, seconds: 10, stalls: Stalls::Never };
     let mut report = told(load, &imagined(load));
     report.verdict = format!(
@@ -54,7 +60,6 @@ pub fn open_stalling(seconds: u32) -> Report {
 
 /// A search for the knee over twelve rates.
 pub fn sweep() -> Report {
-    // It is some work, and many tests want it.
     static SWEEP: LazyLock<Report> = LazyLock::new(searched);
     SWEEP.clone()
 }

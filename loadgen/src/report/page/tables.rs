@@ -24,7 +24,7 @@ pub fn all(runs: &[Run]) -> String {
     format!("{phases}<div class=\"sections\">\n{}</div>\n{surroundings}", narrow.concat())
 }
 
-/// A table of facts. What is the same for all runs is said once, what differs is pointed out.
+/// A table of facts. What is the same for all runs is said once.
 pub fn facts(runs: &[Run], facts: &[Fact]) -> String {
     let heads: String = match runs {
         [_] => String::new(),
