@@ -200,7 +200,7 @@ fn objective(report: &Report, width: usize) -> Lines {
 
 fn verdict(report: &Report) -> Lines {
     let mut lines = Lines::new();
-    if !report.valid {
+    if !report.valid && report.ending != Ending::Unreachable {
         let reason = report.invalid_reason.as_deref().unwrap_or("no reason is given");
         lines.push(format!("INVALID: {}", printable(reason)));
     }
@@ -261,6 +261,8 @@ mod tests {
             sample::sweep(),
             sample::invalid(),
             sample::nothing_accepted(),
+            sample::unreachable(),
+            sample::ramp(),
         ]
     }
 
