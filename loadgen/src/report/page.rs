@@ -3,7 +3,7 @@
 //!
 //! The verdicts stand first, then the figures that matter, the charts, the tables, and last what the words mean. Several
 //! reports share the charts: each keeps its letter, colour and dash on the whole page. Every string goes through
-//! [`html`](super::escape::html), as banners and replies come from a server that may be hostile; the page's own policy
+//! [`html`], as banners and replies come from a server that may be hostile; the page's own policy
 //! (`Content-Security-Policy`) forbids scripts and the network all the same.
 
 mod charts;

@@ -1,7 +1,7 @@
 //! A report for the terminal: what was done, the table of latencies, what came of the messages, and last the verdict.
 //!
 //! A function of the [`Report`] alone, in plain text without colours, so that it reads the same in a file. Whatever
-//! a server said is shown by [`printable`](super::escape::printable).
+//! a server said is shown by [`printable`].
 
 use super::escape::printable;
 use super::{Ending, Latency, Mode, Report, Step, histogram, units, words};
