@@ -127,6 +127,11 @@ impl Plan {
         })
     }
 
+    /// What all ids are of.
+    pub fn run(&self) -> RunId {
+        self.run
+    }
+
     /// Octets of the largest message that it can make.
     pub fn octets_max(&self) -> u64 {
         match &self.source {

@@ -23,19 +23,23 @@ use std::path::{Path, PathBuf};
 use indicatif::{ProgressBar, ProgressStyle};
 use serde::{Deserialize, Serialize};
 
+use crate::exit;
 use crate::ledger::{self, LedgerError};
 use accounts::{Accounts, Copies};
 use content::Examiner;
 use walk::Walk;
 
 /// What is to be verified.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, clap::Args)]
 pub struct Request {
-    /// The ledger's file.
+    /// What a run wrote with --ledger
+    #[arg(long, value_name = "FILE")]
     pub ledger: PathBuf,
-    /// A Maildir, or a tree that has Maildirs anywhere in it.
+    /// A Maildir, or a directory with Maildirs anywhere below it
+    #[arg(long, value_name = "DIR")]
     pub maildir: PathBuf,
-    /// Where the document goes; `-` is standard output, which then has nothing else.
+    /// Where to write the findings for programs; - is standard output, which then has nothing else
+    #[arg(long, value_name = "FILE")]
     pub json: Option<PathBuf>,
 }
 
@@ -101,21 +105,12 @@ impl Outcome {
     /// The program's exit code.
     pub fn exit_code(self) -> u8 {
         match self {
-            Outcome::Whole => EXIT_WHOLE,
-            Outcome::Faulty => EXIT_FAULTY,
-            Outcome::Unreadable => EXIT_UNREADABLE,
+            Outcome::Whole => exit::FINE,
+            Outcome::Faulty => exit::NOT_ALL_THERE,
+            Outcome::Unreadable => exit::FAILED,
         }
     }
 }
-
-/// Everything is there, once and whole.
-pub const EXIT_WHOLE: u8 = 0;
-
-/// The ledger, the directory or files in it could not be read, or the document not written. (2 is usage.)
-pub const EXIT_UNREADABLE: u8 = 1;
-
-/// Something is missing, damaged or duplicate.
-pub const EXIT_FAULTY: u8 = 12;
 
 /// One thing that is not as it should be.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

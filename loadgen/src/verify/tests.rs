@@ -93,7 +93,7 @@ fn what_is_there_once_and_whole_is_present() {
     let verification = scene.verify();
     assert_eq!(counts(&verification), [3, 0, 0, 0, 0, 0]);
     assert_eq!((verification.maildirs, verification.files), (3, 6));
-    assert_eq!(verification.outcome.exit_code(), EXIT_WHOLE);
+    assert_eq!(verification.outcome.exit_code(), crate::exit::FINE);
     assert_eq!(verification.verdict, "WHOLE: all 3 acknowledged messages are present, once and whole");
 }
 
@@ -104,7 +104,7 @@ fn a_copy_less_is_missing_and_says_how_many_there_are() {
     scene.remove(&scene.path(1, 1));
     let verification = scene.verify();
     assert_eq!(counts(&verification), [1, 2, 0, 0, 0, 0]);
-    assert_eq!(verification.outcome.exit_code(), EXIT_FAULTY);
+    assert_eq!(verification.outcome.exit_code(), crate::exit::NOT_ALL_THERE);
     let texts: Vec<&str> = verification.faults.iter().map(|fault| &fault.text[..]).collect();
     assert_eq!(texts, ["line 3: 0 of 1 copies", "line 5: 2 of 3 copies"]);
     assert_eq!(
@@ -232,7 +232,7 @@ fn what_cannot_be_read_is_nothing_that_can_be_judged() {
     let mut verification = Scene::new(1).verify();
     verification.unreadable = 1;
     verification.conclude();
-    assert_eq!(verification.outcome.exit_code(), EXIT_UNREADABLE);
+    assert_eq!(verification.outcome.exit_code(), crate::exit::FAILED);
     assert!(verification.verdict.starts_with("UNKNOWN: 1 files or directories could not be read; "));
 }
 

@@ -148,6 +148,30 @@ impl Ran {
     }
 }
 
+impl Ran {
+    /// Replies with this code, to whatever they answered.
+    pub fn replies(&self, code: u64) -> u64 {
+        let json = self.json();
+        let replies = json["replies"].as_array().unwrap().iter();
+        replies.filter(|reply| reply["code"] == code).map(|reply| reply["count"].as_u64().unwrap()).sum()
+    }
+
+    /// A text of the report.
+    pub fn text(&self, pointer: &str) -> String {
+        let json = self.json();
+        json.pointer(pointer)
+            .and_then(Value::as_str)
+            .unwrap_or_else(|| panic!("no {pointer} in {json:#}"))
+            .to_owned()
+    }
+
+    /// A number of the report.
+    pub fn number(&self, pointer: &str) -> f64 {
+        let json = self.json();
+        json.pointer(pointer).and_then(Value::as_f64).unwrap_or_else(|| panic!("no {pointer} in {json:#}"))
+    }
+}
+
 /// Starts the generator.
 pub fn start(target: SocketAddr, arguments: &str) -> Child {
     Command::new(env!("CARGO_BIN_EXE_loadgen"))
