@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
 use crate::arguments::CompareArguments;
-use crate::compare::Compared;
+use crate::compare::{self, Compared};
 use crate::ledger::{Head, Ledger};
 use crate::plan::{Output, Plan};
 use crate::report::hdr::HdrLog;
