@@ -294,7 +294,13 @@ impl World {
             return Ok(());
         }
         let kind = self.random.pick(&waiting);
-        self.run_job(kind)
+        self.run_job(kind)?;
+        // What a fault leaves of a batch is at its most fragile until the next one.
+        if kind == Kind::Commit && self.disk.is_armed() && !self.disk.is_crashed() && self.random.one_in(6) {
+            self.poll()?;
+            return self.crash();
+        }
+        Ok(())
     }
 
     pub(super) fn run_job(&mut self, kind: Kind) -> Verdict {
