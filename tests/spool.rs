@@ -822,6 +822,28 @@ fn a_large_message_that_was_put_off_is_no_damage_after_any_crash() {
     }
 }
 
+// A batch was damaged whose record named a large message's file. The file was whole; no sound record named it, so it was
+// removed, and what was left of the message went with it.
+#[test]
+fn where_the_log_is_damaged_files_that_nobody_names_are_kept_in_the_quarantine() {
+    let disk = FaultyDisk::new(8);
+    let (mut spool, _) = Spool::recover(Arc::new(disk.clone()), OPTIONS).unwrap();
+    for number in 1..=3 {
+        append_large(&mut spool, message(number, 9000));
+        let batch = spool.submit(0).unwrap();
+        spool.committed(batch.run()).unwrap();
+    }
+    let names = |directory: &str| {
+        disk.paths(directory).into_iter().filter_map(|path| path.file_name().map(PathBuf::from))
+    };
+    let files: Vec<PathBuf> = names("spool/spill").collect();
+    disk.tamper(&segment_of(&disk, 0), |octets| flip(&mut octets[4096..], 1000));
+    let (_, recovered) = Spool::recover(Arc::new(disk.clone()), OPTIONS).unwrap();
+    assert_eq!((recovered.pending.len(), recovered.report.damage.len()), (2, 1));
+    assert_eq!(names("spool/spill").collect::<Vec<_>>(), [files[0].clone(), files[2].clone()]);
+    assert!(names("spool/quarantine").any(|name| name == files[1]));
+}
+
 #[test]
 fn a_full_disk_at_the_start_leaves_a_server_that_delivers_and_refuses() {
     let (disk, messages) = log_of(&[300]);
