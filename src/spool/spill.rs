@@ -109,6 +109,11 @@ pub enum SpillDone {
 }
 
 impl SpillJob {
+    /// Octets of mail data in memory that it will write.
+    pub fn octets(&self) -> usize {
+        self.part.len()
+    }
+
     /// Does the job. Blocks for as long as the disk takes.
     pub fn run(mut self) -> SpillDone {
         match self.write() {

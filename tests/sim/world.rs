@@ -479,6 +479,12 @@ impl World {
         if memory > self.options.memory + slack {
             return Err(Failure::new(format!("{memory} octets of memory, of {}", self.options.memory)));
         }
+        let on_their_way = self.workers.spill_octets();
+        if memory < on_their_way {
+            return Err(Failure::new(format!(
+                "{memory} octets are counted, {on_their_way} wait to be written"
+            )));
+        }
         if connections > self.options.connections_max {
             return Err(Failure::new(format!("{connections} connections")));
         }
