@@ -1,0 +1,167 @@
+//! The runs: in each round each cell, in each cell each server, one after the other, so that what the machine does
+//! meanwhile meets all of them.
+
+use std::collections::HashMap;
+use std::fs;
+use std::time::Instant;
+
+use tempfile::TempDir;
+
+use super::load::{self, Ended};
+use super::plan::{Cell, Plan};
+use super::results::{CellResults, Measured, Results, RunFigures, thousands};
+use super::server::{Kind, Lab, Purpose, Server, count_files};
+use super::{Failure, disk};
+
+/// Runs all rounds; `results` has each as soon as it is complete.
+pub fn run(lab: &Lab, plan: &Plan, results: &mut Results) -> Result<(), Failure> {
+    results.cells = plan.cells.iter().map(empty).collect();
+    let scratch = tempfile::tempdir_in(&lab.place).map_err(Failure::of(&lab.place))?;
+    for round in 1..=plan.rounds {
+        let bare = disk::measure(&lab.place, round, plan.disk)?;
+        let mut driver =
+            Driver { lab, plan, round, scratch: &scratch, running: HashMap::new(), earlier: results };
+        let runs = driver.round()?;
+        driver.stop();
+        results.disk.extend(bare);
+        for (cell, kind, figures) in runs {
+            results.cells[cell].runs.entry(kind.key().into()).or_default().push(figures);
+        }
+    }
+    results.complete = true;
+    Ok(())
+}
+
+fn empty(cell: &Cell) -> CellResults {
+    CellResults {
+        key: cell.key.clone(),
+        measured: cell.measured,
+        connections: cell.load.connections,
+        size: cell.load.size.into(),
+        way: cell.load.way.name().into(),
+        runs: Default::default(),
+    }
+}
+
+/// A round: its servers run until it ends, and rest while others are loaded.
+struct Driver<'a> {
+    lab: &'a Lab,
+    plan: &'a Plan,
+    round: u32,
+    scratch: &'a TempDir,
+    running: HashMap<&'static str, Server>,
+    earlier: &'a Results,
+}
+
+impl Driver<'_> {
+    fn round(&mut self) -> Result<Vec<(usize, Kind, RunFigures)>, Failure> {
+        let mut runs = Vec::new();
+        for (at, cell) in self.plan.cells.iter().enumerate() {
+            for kind in self.plan.of(cell.measured) {
+                let figures = match self.earlier.cells[at].did_not_finish(kind.key()) {
+                    Some(reason) => not_again(self.round, reason),
+                    None => self.one(cell, kind)?,
+                };
+                self.tell(cell, kind, &figures);
+                runs.push((at, kind, figures));
+            }
+        }
+        Ok(runs)
+    }
+
+    /// One run. A server that did not finish, or whose queue does not empty, is started anew for the next.
+    fn one(&mut self, cell: &Cell, kind: Kind) -> Result<RunFigures, Failure> {
+        let server = match self.running.remove(kind.key()) {
+            Some(server) => server,
+            None => Server::start(self.lab, kind, Purpose::Measure)?,
+        };
+        let before = server.group().processor_time();
+        let began = Instant::now();
+        let cores = match (cell.measured, kind) {
+            (Measured::Delivered, _) => self.lab.cores.clone(),
+            (Measured::Accepted, _) => vec![self.lab.generator_core],
+        };
+        let ended = load::run(self.lab, &cell.load, server.address(), &cores, self.scratch.path())?;
+        let mut figures = RunFigures {
+            round: self.round,
+            command: cell.load.arguments(server.address()),
+            ..RunFigures::default()
+        };
+        let report = match ended {
+            Ended::Done(report) => load::report(&report)?,
+            Ended::Not(reason) => {
+                figures.did_not_finish = Some(reason);
+                server.stop();
+                return Ok(figures);
+            }
+        };
+        figures.take(&report);
+        let all = figures.accepted + figures.warm_up_accepted;
+        let is_settled = server.settle(all)?;
+        let spent = began.elapsed();
+        let used = server.group().processor_time().saturating_sub(before);
+        figures.processor_us_per_message = used.as_secs_f64() * 1e6 / all.max(1) as f64;
+        if let Some(maildir) = server.maildir() {
+            let delivered = count_files(&maildir);
+            figures.delivered = Some(delivered);
+            figures.messages_per_second = delivered as f64 / spent.as_secs_f64();
+            if delivered != all {
+                figures.note = Some(format!("{all} were accepted, {delivered} are in the Maildir"));
+            }
+        } else if !is_settled {
+            figures.note = Some("its queue was not empty two minutes later".into());
+        }
+        match cell.measured {
+            Measured::Accepted if is_settled => drop(self.running.insert(kind.key(), server)),
+            _ => server.stop(),
+        }
+        Ok(figures)
+    }
+
+    fn stop(self) {
+        for server in self.running.into_values() {
+            server.stop();
+        }
+        let _ = fs::remove_file(self.scratch.path().join("report.json"));
+    }
+
+    /// A line for whoever waits.
+    fn tell(&self, cell: &Cell, kind: Kind, figures: &RunFigures) {
+        let what = match &figures.did_not_finish {
+            Some(reason) => reason.clone(),
+            None => format!("{}/s", thousands(figures.messages_per_second)),
+        };
+        eprintln!("round {}/{}  {:<22} {:<26} {what}", self.round, self.plan.rounds, cell.key, kind.name());
+    }
+}
+
+/// What did not finish once is not tried in later rounds: it would cost each of them half a minute.
+fn not_again(round: u32, reason: &str) -> RunFigures {
+    RunFigures { round, did_not_finish: Some(reason.to_owned()), ..RunFigures::default() }
+}
+
+impl RunFigures {
+    /// Takes over what the generator reports.
+    fn take(&mut self, report: &loadgen::report::Report) {
+        self.messages_per_second = report.messages_per_second;
+        self.offered = report.offered;
+        self.accepted = report.accepted;
+        self.warm_up_accepted = report.warm_up.accepted;
+        self.elapsed_seconds = report.elapsed_seconds;
+        self.accept_p50_us = report.phases.accept.p50_us;
+        self.accept_p99_us = report.phases.accept.p99_us;
+        self.generator_bound = report.self_check.client_bound;
+        let others = report.offered - report.accepted.min(report.offered);
+        if others > 0 {
+            self.note = Some(format!(
+                "{others} of {} messages were not accepted: {}",
+                report.offered, report.verdict
+            ));
+        } else if !report.valid && !self.generator_bound {
+            self.note.clone_from(&report.invalid_reason);
+        }
+        if report.accepted == 0 {
+            self.did_not_finish = Some(format!("accepted nothing: {}", report.verdict));
+        }
+    }
+}
