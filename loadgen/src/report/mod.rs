@@ -4,6 +4,20 @@
 //! comparison are each a function of it alone. Latencies are in microseconds, counts are messages, times are seconds.
 //! [`SCHEMA_VERSION`] grows when a field changes its meaning or goes; new fields may come without that.
 
+pub mod chart;
+pub mod csv;
+pub mod environment;
+pub mod escape;
+pub mod file;
+pub mod hdr;
+pub mod histogram;
+pub mod page;
+#[doc(hidden)]
+pub mod sample;
+pub mod text;
+pub mod units;
+pub mod words;
+
 use serde::{Deserialize, Serialize};
 
 /// The version of the document's form.
