@@ -6,17 +6,19 @@ use std::time::{Duration, SystemTime};
 use std::{env, fs, io};
 
 use hdrhistogram::Histogram;
-use loadgen::compare::compare;
+use loadgen::compare::{compare, page as page_of};
 use loadgen::report::hdr::HdrLog;
 use loadgen::report::{Report, csv, page, sample, text};
 
 fn main() -> io::Result<()> {
     let directory = env::args().nth(1).unwrap_or_else(|| ".".into());
-    let runs: [(&str, Vec<Report>); 6] = [
+    let runs: [(&str, Vec<Report>); 8] = [
         ("closed", vec![sample::closed()]),
         ("open", vec![sample::open_stalling(60)]),
         ("sweep", vec![sample::sweep()]),
         ("invalid", vec![sample::invalid()]),
+        ("ramp", vec![sample::ramp()]),
+        ("unreachable", vec![sample::unreachable()]),
         ("nothing", vec![sample::nothing_accepted()]),
         ("both", vec![sample::closed_stalling(60), sample::open_stalling(60)]),
     ];
@@ -26,7 +28,9 @@ fn main() -> io::Result<()> {
     let (before, mut after) = (sample::closed(), sample::closed());
     after.messages_per_second *= 0.8;
     after.speaking.connections = 50;
-    fs::write(Path::new(&directory).join("compared.txt"), compare(&before, &after, Some(0.1)).text())
+    let compared = compare(&before, &after, Some(0.1));
+    fs::write(Path::new(&directory).join("compared.txt"), compared.text())?;
+    fs::write(Path::new(&directory).join("compared.html"), page_of("Compared", &compared, &before, &after))
 }
 
 fn write(directory: &Path, name: &str, reports: &[Report]) -> io::Result<()> {

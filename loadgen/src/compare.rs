@@ -5,12 +5,14 @@
 //! chance as well: the threshold must be above what two runs of the same server differ by.
 
 mod figures;
+mod page;
 
 use serde::Serialize;
 
 use crate::report::escape::printable;
 use crate::report::{Report, units, words};
 pub use figures::{Figure, Judgement, Kind};
+pub use page::page;
 
 /// What comes of a comparison.
 #[derive(Debug, Clone, PartialEq, Serialize)]

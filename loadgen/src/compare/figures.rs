@@ -155,14 +155,19 @@ impl Figure {
         }
     }
 
-    /// A line of the table.
-    pub fn line(&self) -> String {
-        let [before, after] = [self.before, self.after].map(|value| match (value, self.kind) {
+    /// Both values in words, A's first.
+    pub fn values(&self) -> [String; 2] {
+        [self.before, self.after].map(|value| match (value, self.kind) {
             (None, _) => units::NONE.into(),
             (Some(value), Kind::Rate) => units::rate(value),
             (Some(value), Kind::ShareReached | Kind::ShareFailed) => units::percent(value),
             (Some(value), Kind::Time) => units::time(value),
-        });
+        })
+    }
+
+    /// A line of the table.
+    pub fn line(&self) -> String {
+        let [before, after] = self.values();
         let judgement = match self.judgement {
             Judgement::Shown => "",
             Judgement::TooFew => "  too few to judge",

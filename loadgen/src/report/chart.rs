@@ -98,6 +98,7 @@ pub fn svg(chart: &Chart) -> String {
     for (number, series) in chart.series.iter().enumerate() {
         svg += &markers(series, number, &plot);
     }
+    svg += &mark_labels(chart, &plot);
     for series in &chart.series {
         svg += &hit_areas(chart, series, &plot);
     }
@@ -174,15 +175,20 @@ fn grid(chart: &Chart, plot: &Plot) -> String {
 }
 
 fn marks(chart: &Chart, plot: &Plot) -> String {
-    let mut drawn = String::new();
+    let places = chart.marks.iter().filter_map(|mark| plot.place_x(mark.x));
+    places.map(|x| rule("mark", (x, TOP), (x, TOP + PLOT_HEIGHT))).collect()
+}
+
+/// The labels of marks, beside them on the side where there is room, each below the one before.
+fn mark_labels(chart: &Chart, plot: &Plot) -> String {
+    let mut labels = String::new();
     for (number, mark) in chart.marks.iter().enumerate() {
         let Some(x) = plot.place_x(mark.x) else { continue };
-        let (anchor, beside) =
-            if x + text_width(&mark.label) + 10.0 < WIDTH - RIGHT { ("start", 5.0) } else { ("end", -5.0) };
-        drawn += &rule("mark", (x, TOP), (x, TOP + PLOT_HEIGHT));
-        drawn += &text(x + beside, TOP + 12.0 + 15.0 * number as f64, anchor, &mark.label);
+        let has_room = x + text_width(&mark.label) + 10.0 < WIDTH - RIGHT;
+        let (anchor, beside) = if has_room { ("start", 5.0) } else { ("end", -5.0) };
+        labels += &text(x + beside, TOP + 12.0 + 15.0 * number as f64, anchor, &mark.label);
     }
-    drawn
+    if labels.is_empty() { labels } else { format!("<g class=\"mark-label\">{labels}</g>\n") }
 }
 
 /// The line of a series: from point to point, and anew after each gap.

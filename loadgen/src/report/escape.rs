@@ -4,7 +4,7 @@
 //! that turn the direction of writing could make a line read as another; both are shown as `\u{..}`.
 
 /// As text of one line: control characters and the invisible ones that reorder text are written out, and beyond
-/// [`SHOWN_MAX`] characters it is cut and ends in `...`.
+/// `SHOWN_MAX` characters it is cut and ends in `...`.
 pub fn printable(text: &str) -> String {
     let mut shown = String::with_capacity(text.len());
     for (at, character) in text.chars().enumerate() {

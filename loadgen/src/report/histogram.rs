@@ -13,7 +13,7 @@ pub struct Row {
     pub cumulative: f64,
 }
 
-/// The buckets of [`Latency::histogram`](super::Latency::histogram) in at most [`ROWS_MAX`] rows of equal width on the
+/// The buckets of [`Latency::histogram`](super::Latency::histogram) in at most `ROWS_MAX` rows of equal width on the
 /// logarithmic axis. Empty buckets between others are rows too: two humps must not look like one.
 pub fn rows(buckets: &[(f64, u64)]) -> Vec<Row> {
     let counts: Vec<(i64, u64)> = buckets

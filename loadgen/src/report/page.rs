@@ -3,20 +3,28 @@
 //!
 //! The verdicts stand first, then the figures that matter, the charts, the tables, and last what the words mean. Several
 //! reports share the charts: each keeps its letter, colour and dash on the whole page. Every string goes through
-//! [`html`](super::escape::html), as banners and replies come from a server that may be hostile; the page's own policy
+//! [`html`], as banners and replies come from a server that may be hostile; the page's own policy
 //! (`Content-Security-Policy`) forbids scripts and the network all the same.
 
 mod charts;
 mod tables;
 
+pub(crate) use tables::table;
+
 use super::escape::html;
 use super::words::{self, Standing};
-use super::{Report, chart, units};
+use super::{Ending, Report, chart, units};
 
 /// The page. Reports keep the order in which they are given.
 pub fn page(title: &str, reports: &[Report]) -> String {
+    page_with(title, reports, "")
+}
+
+/// The page with something before its verdicts, that is HTML already.
+pub(crate) fn page_with(title: &str, reports: &[Report], preface: &str) -> String {
     let runs = runs(reports);
     let sections = [
+        preface.to_owned(),
         verdicts(&runs),
         key_figures(&runs),
         charts::sweeps(&runs),
@@ -113,10 +121,9 @@ fn verdict(run: &Run) -> String {
         Some(reason) if !report.verdict.contains(reason.as_str()) => format!("<p>{}</p>\n", html(reason)),
         _ => String::new(),
     };
-    let warning = if report.valid {
-        ""
-    } else {
-        "<p>The figures below are not what they say: do not quote them.</p>\n"
+    let warning = match standing {
+        Standing::Invalid => "<p>The figures below are not what they say: do not quote them.</p>\n",
+        _ => "",
     };
     format!(
         "<article class=\"verdict {class}\">\n<p class=\"badge\"><span aria-hidden=\"true\">{sign}</span> {}</p>\n{name}<p \
@@ -128,14 +135,16 @@ fn verdict(run: &Run) -> String {
     )
 }
 
-/// The name of a run with its colour.
+/// The name of a run with its colour; wherever it stands, one that is not valid says so.
 fn key(run: &Run) -> String {
-    format!("<p class=\"key\"><i class=\"s{}\"></i>{}</p>\n", run.style % 6, html(&run.name))
+    let invalid = if run.report.valid { "" } else { " <strong class=\"missed\">INVALID</strong>" };
+    format!("<p class=\"key\"><i class=\"s{}\"></i>{}{invalid}</p>\n", run.style % 6, html(&run.name))
 }
 
 fn key_figures(runs: &[Run]) -> String {
     match runs {
         [] => String::new(),
+        [run] if run.report.ending == Ending::Unreachable => String::new(),
         [run] => tiles(run.report),
         several => section("Key figures", &tables::facts(several, KEY_FIGURES)),
     }
@@ -175,7 +184,8 @@ fn tiles(report: &Report) -> String {
             )
         })
         .collect();
-    format!("<dl class=\"tiles\">\n{tiles}</dl>\n")
+    let class = if report.valid { "tiles" } else { "tiles void" };
+    format!("<dl class=\"{class}\">\n{tiles}</dl>\n")
 }
 
 /// A figure of a latency; none if nothing was measured.
@@ -200,7 +210,7 @@ const KEY_FIGURES: &[tables::Fact] = &[
 ];
 
 /// A part of the page under its heading; nothing if there is nothing in it.
-fn section(heading: &str, content: &str) -> String {
+pub(crate) fn section(heading: &str, content: &str) -> String {
     if content.is_empty() {
         return String::new();
     }

@@ -90,6 +90,27 @@ fn searched() -> Report {
     report
 }
 
+/// A ramp without an objective, each rate three times; the highest lost messages, or was more than the generator could.
+pub fn ramp() -> Report {
+    let mut report = sweep();
+    let rates: [f64; 6] = [500.0, 1_000.0, 2_000.0, 3_000.0, 4_000.0, 16_000.0];
+    let mut steps = Vec::new();
+    for rate in rates {
+        for (repetition, factor) in [(1, 1.0), (2, 0.8), (3, 1.3)] {
+            let mut step = step(rate.min(4_000.0));
+            (step.rate, step.repetition, step.met) = (rate, repetition, None);
+            step.message.p99_us *= factor;
+            step.error_share = if rate < 4_000.0 { 0.0 } else { 0.02 * factor };
+            step.invalid_reason = (rate > 8_000.0).then(|| "the generator came to its starts late".into());
+            steps.push(step);
+        }
+    }
+    report.objective = None;
+    report.verdict = "18 runs from 500 to 16,000 messages/s, see the table".into();
+    report.sweep = Some(Sweep { kind: SweepKind::Ramp, knee: None, broken_at: None, steps });
+    report
+}
+
 /// A run that the generator itself held back.
 pub fn invalid() -> Report {
     let mut report = open_stalling(10);
@@ -124,6 +145,26 @@ pub fn nothing_accepted() -> Report {
     report.connection_failures.reset = 2;
     report.verdict =
         format!("nothing was accepted: 800 messages refused with 4xx; the first: 452 4.3.1 {HOSTILE}");
+    report
+}
+
+/// A target where nothing listens.
+pub fn unreachable() -> Report {
+    let load = Load { rate: None, seconds: 0, stalls: Stalls::Never };
+    let mut report = told(load, &[]);
+    report.phases = Phases::default();
+    report.replies.clear();
+    report.warm_up = WarmUp::default();
+    report.target =
+        Target { name: "127.0.0.1:2525".into(), address: "127.0.0.1:2525".into(), ..Target::default() };
+    report.self_check = SelfCheck::default();
+    report.connection_failures.connect = 1;
+    report.first_failure = Some("connect: connection refused".into());
+    report.ending = Ending::Unreachable;
+    report.ending_reason = Some("connection refused".into());
+    report.valid = false;
+    report.invalid_reason = Some("there was no server".into());
+    report.verdict = "127.0.0.1:2525 has no SMTP service for us: connection refused".into();
     report
 }
 

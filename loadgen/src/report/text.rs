@@ -1,7 +1,7 @@
 //! A report for the terminal: what was done, the table of latencies, what came of the messages, and last the verdict.
 //!
 //! A function of the [`Report`] alone, in plain text without colours, so that it reads the same in a file. Whatever
-//! a server said is shown by [`printable`](super::escape::printable).
+//! a server said is shown by [`printable`].
 
 use super::escape::printable;
 use super::{Ending, Latency, Mode, Report, Step, histogram, units, words};
@@ -200,7 +200,7 @@ fn objective(report: &Report, width: usize) -> Lines {
 
 fn verdict(report: &Report) -> Lines {
     let mut lines = Lines::new();
-    if !report.valid {
+    if !report.valid && report.ending != Ending::Unreachable {
         let reason = report.invalid_reason.as_deref().unwrap_or("no reason is given");
         lines.push(format!("INVALID: {}", printable(reason)));
     }
@@ -261,6 +261,8 @@ mod tests {
             sample::sweep(),
             sample::invalid(),
             sample::nothing_accepted(),
+            sample::unreachable(),
+            sample::ramp(),
         ]
     }
 

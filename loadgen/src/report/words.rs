@@ -112,6 +112,9 @@ pub fn message(report: &Report) -> String {
 
 /// How long was measured, and after what.
 pub fn duration(report: &Report) -> String {
+    if report.elapsed_seconds <= 0.0 {
+        return "nothing was measured".into();
+    }
     let measured = units::seconds(report.elapsed_seconds);
     match report.warm_up.seconds {
         warm_up if warm_up > 0.0 => format!("{measured} after {} of warm-up", units::seconds(warm_up)),
@@ -182,7 +185,8 @@ pub fn sweep(report: &Report) -> Option<String> {
         }
         (Some(knee), None) => format!("{} kept the objective, the highest that was tried", units::rate(knee)),
         (None, Some(broken)) => format!("no rate kept the objective, the lowest was {}", units::rate(broken)),
-        (None, None) => "no objective decided".into(),
+        (None, None) if report.objective.is_none() => "no objective was set".into(),
+        (None, None) => "no rate could be judged".into(),
     };
     Some(format!("{kind}: {found}"))
 }

@@ -71,6 +71,8 @@ fn of_several(runs: &[Run]) -> Vec<Chart> {
         lines("Message max, second by second", latency_axis(), |second| second.max_us),
         lines("Messages in flight", rate_axis("messages, at each second's end"), SECOND_IN_FLIGHT),
     ];
+    // How such a curve is read stands beside it already.
+    charts[1].note.clear();
     if seconds.iter().any(|seconds| seconds.any(SECOND_ERRORS)) {
         charts.push(lines("Not accepted, second by second", rate_axis("messages a second"), SECOND_ERRORS));
     }
@@ -241,28 +243,39 @@ fn time_line(title: &str, y: Axis, series: Vec<Series>, reports: &[&Report]) -> 
             && report.elapsed_seconds > 0.0
     });
     let mut marks: Vec<Mark> =
-        ends.map(|report| Mark { x: report.elapsed_seconds, label: "last start".into() }).collect();
+        ends.map(|report| Mark { x: report.elapsed_seconds, label: "load ends".into() }).collect();
     marks.dedup_by(|one, other| one.x == other.x);
     let x = Axis { label: "time since the measured time began".into(), scale: Scale::Linear, text: second };
     Chart { title: title.into(), note, x, y, series, marks }
 }
 
 fn sweep_chart(title: &str, y: Axis, series: Vec<Series>, sweep: &Sweep) -> Chart {
-    let rates = || sweep.steps.iter().map(|step| step.rate).filter(|rate| *rate > 0.0);
+    let rates =
+        || series.iter().flat_map(|line| &line.points).map(|(rate, _)| *rate).filter(|rate| *rate > 0.0);
     let (low, high) = (rates().fold(f64::INFINITY, f64::min), rates().fold(0.0, f64::max));
     let scale = if high > low * WIDE_SWEEP { Scale::Logarithmic } else { Scale::Linear };
     let knee = sweep.knee.map(|rate| Mark { x: rate, label: format!("knee {}", units::rate(rate)) });
     Chart {
         title: title.into(),
-        note: match sweep.steps.iter().filter(|step| step.invalid_reason.is_some()).count() {
-            0 => String::new(),
-            invalid => format!("Left out: {invalid} that the generator held back, see the table."),
-        },
+        note: sweep_note(&series, sweep),
         x: Axis { label: "messages a second, intended".into(), scale, text: units::number },
         y,
         series,
         marks: knee.into_iter().collect(),
     }
+}
+
+fn sweep_note(series: &[Series], sweep: &Sweep) -> String {
+    let invalid = sweep.steps.iter().filter(|step| step.invalid_reason.is_some()).count() as u64;
+    let left_out = (invalid > 0).then(|| {
+        format!(
+            "Left out: {invalid} {} that say nothing about the server, see the table.",
+            units::plural(invalid, "run", "runs")
+        )
+    });
+    let repeated = series.iter().any(|line| !line.strays.is_empty());
+    let middle = repeated.then(|| "Of several runs at a rate, the line takes the middle one.".to_owned());
+    middle.into_iter().chain(left_out).collect::<Vec<_>>().join(" ")
 }
 
 fn latency_axis() -> Axis {

@@ -1,6 +1,6 @@
 //! The tables of a page: phases, outcomes, replies, failures, self-check, objective, surroundings.
 
-use super::super::{Latency, Report, Step, Sweep, text, units, words};
+use super::super::{Ending, Latency, Report, Step, Sweep, text, units, words};
 use super::{Run, html, key, section};
 
 /// A row of a table with a column for each run: what it is called, and what a report says of it.
@@ -142,6 +142,9 @@ fn failures(report: &Report) -> String {
 }
 
 fn self_check(report: &Report) -> String {
+    if report.ending == Ending::Unreachable {
+        return String::new();
+    }
     let rows: String = words::self_check(report)
         .iter()
         .map(|(name, value)| {
@@ -216,7 +219,7 @@ fn quoted(what: &str, said: &Option<String>) -> String {
 }
 
 /// A table of cells that are HTML already; nothing without rows.
-fn table(heads: &[&str], rows: &[Vec<String>]) -> String {
+pub(crate) fn table(heads: &[&str], rows: &[Vec<String>]) -> String {
     if rows.is_empty() {
         return String::new();
     }

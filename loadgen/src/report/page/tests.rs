@@ -10,6 +10,8 @@ fn all() -> Vec<Report> {
         sample::sweep(),
         sample::invalid(),
         sample::nothing_accepted(),
+        sample::unreachable(),
+        sample::ramp(),
     ]
 }
 
@@ -86,7 +88,7 @@ fn the_page_asks_the_network_for_nothing() {
 fn an_invalid_run_says_so_before_any_figure() {
     let page = page("A run", &[sample::invalid()]);
     let invalid = page.find("INVALID</p>").expect("the badge");
-    assert!(invalid < page.find("class=\"tiles\"").expect("the figures"));
+    assert!(invalid < page.find("class=\"tiles void\"").expect("the figures"));
     assert!(page.contains("verdict bad"));
 }
 
