@@ -125,7 +125,7 @@ pub fn run(
         child.0.try_wait().map_err(|error| Failure::new(format!("loadgen is lost: {error}")))
     })?;
     let Some(status) = status else {
-        return Ok(Ended::Not(format!("did not finish in {:.0} s", began.elapsed().as_secs_f64())));
+        return Ok(Ended::Not(format!("no end within {:.0} s", began.elapsed().as_secs_f64())));
     };
     match fs::read(&file) {
         Ok(report) if status.success() => Ok(Ended::Done(report)),
@@ -166,4 +166,4 @@ fn milliseconds(time: Duration) -> String {
 }
 
 /// Beyond what was planned: connections come to stand, the last replies come.
-const GRACE: Duration = Duration::from_secs(20);
+const GRACE: Duration = Duration::from_secs(30);

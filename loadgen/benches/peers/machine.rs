@@ -2,9 +2,8 @@
 
 use std::fs;
 use std::path::Path;
-use std::time::SystemTime;
 
-use fastsmtp::calendar::Date;
+use loadgen::report::environment::environment;
 
 use super::results::{FileSystem, Machine};
 use super::server::Lab;
@@ -12,40 +11,17 @@ use super::server::Lab;
 /// This one.
 pub fn describe(lab: &Lab) -> Machine {
     Machine {
-        processor: value("/proc/cpuinfo", "model name").unwrap_or_else(|| std::env::consts::ARCH.into()),
-        cores: lab.cores.len() as u64,
-        memory_octets: memory().unwrap_or_default(),
-        kernel: read("/proc/sys/kernel/osrelease"),
+        environment: environment(),
         system: system().unwrap_or_default(),
         is_virtual: read("/proc/cpuinfo").contains(" hypervisor"),
-        load_average: read("/proc/loadavg"),
         server_core: lab.server_core as u64,
         generator_core: lab.generator_core as u64,
         file_system: file_system(&lab.place).unwrap_or_default(),
     }
 }
 
-/// The time, in UTC (RFC 3339).
-pub fn now() -> String {
-    let since = SystemTime::UNIX_EPOCH.elapsed().unwrap_or_default();
-    let Date { year, month, day, hour, minute, second, .. } = Date::of(since.as_secs());
-    format!("{year}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}Z")
-}
-
 fn read(path: &str) -> String {
     fs::read_to_string(path).unwrap_or_default().trim().to_owned()
-}
-
-/// What stands behind the first `name` and a colon.
-fn value(path: &str, name: &str) -> Option<String> {
-    let text = read(path);
-    let line = text.lines().find(|line| line.starts_with(name))?;
-    Some(line.split_once(':')?.1.trim().to_owned())
-}
-
-fn memory() -> Option<u64> {
-    let text = value("/proc/meminfo", "MemTotal")?;
-    text.split_whitespace().next()?.parse::<u64>().ok().map(|kibibytes| kibibytes * 1024)
 }
 
 fn system() -> Option<String> {

@@ -13,15 +13,7 @@ use super::{Failure, failure};
 pub fn measure(server: &Server) -> Result<Memory, Failure> {
     thread::sleep(REST);
     let idle_octets = server.group().memory();
-    let began = Instant::now();
-    let mut connections = Vec::new();
-    while connections.len() < CONNECTIONS && began.elapsed() < TIME_MAX {
-        failure::check()?;
-        match greet(server) {
-            Ok(connection) => connections.push(connection),
-            Err(_) => break,
-        }
-    }
+    let connections = open(server, CONNECTIONS)?;
     thread::sleep(REST);
     let with_connections_octets = server.group().memory();
     let more = with_connections_octets.saturating_sub(idle_octets);
@@ -32,6 +24,20 @@ pub fn measure(server: &Server) -> Result<Memory, Failure> {
         with_connections_octets,
         octets_per_connection: more as f64 / count.max(1) as f64,
     })
+}
+
+/// Connections whose EHLO is answered, one after the other; fewer where that takes too long.
+pub fn open(server: &Server, count: usize) -> Result<Vec<TcpStream>, Failure> {
+    let began = Instant::now();
+    let mut connections = Vec::new();
+    while connections.len() < count && began.elapsed() < TIME_MAX {
+        failure::check()?;
+        match greet(server) {
+            Ok(connection) => connections.push(connection),
+            Err(_) => break,
+        }
+    }
+    Ok(connections)
 }
 
 /// A connection whose EHLO is answered.

@@ -11,6 +11,7 @@ pub mod load;
 pub mod machine;
 pub mod memory;
 pub mod options;
+pub mod page;
 pub mod place;
 pub mod plan;
 pub mod postfix;
@@ -23,9 +24,11 @@ pub mod tools;
 
 use std::fs;
 use std::path::Path;
+use std::time::SystemTime;
 
 use clap::Parser;
 pub use failure::Failure;
+use loadgen::report::environment::rfc3339;
 use options::Options;
 use place::Place;
 use plan::Plan;
@@ -66,7 +69,7 @@ fn measure(lab: &Lab, mut plan: Plan, results: &mut Results) -> Result<(), Failu
 fn begin(lab: &Lab, plan: &Plan) -> Results {
     Results {
         format_version: FORMAT_VERSION,
-        started: machine::now(),
+        started: rfc3339(SystemTime::now()),
         commit: tools::commit(),
         command: std::env::args().skip(1).filter(|word| word != "--bench").collect(),
         complete: false,
@@ -89,7 +92,9 @@ fn write(results: &Results, out: &Path) -> Result<(), Failure> {
         .map_err(|error| Failure::new(format!("the results cannot be written as JSON: {error}")))?;
     let file = out.join("peers.json");
     fs::write(&file, json + "\n").map_err(Failure::of(&file))?;
+    let page = out.join("peers.html");
+    fs::write(&page, page::page(results)).map_err(Failure::of(&page))?;
     println!("{}", table::text(results));
-    println!("{} has every single value", file.display());
+    println!("{} has every single value, {} shows it", file.display(), page.display());
     Ok(())
 }

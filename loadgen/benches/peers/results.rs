@@ -4,6 +4,8 @@
 
 use std::collections::BTreeMap;
 
+use loadgen::report::Environment;
+use loadgen::report::units::count;
 use serde::{Deserialize, Serialize};
 
 /// The version of the document's form.
@@ -43,20 +45,12 @@ pub struct Results {
 /// Where it ran.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 pub struct Machine {
-    /// The processor's name.
-    pub processor: String,
-    /// Cores that we could use.
-    pub cores: u64,
-    /// Octets.
-    pub memory_octets: u64,
-    /// Its release.
-    pub kernel: String,
+    /// Processor, cores, memory, kernel, and what else the machine had to do when the comparison began.
+    pub environment: Environment,
     /// The distribution.
     pub system: String,
     /// Whether it is a virtual machine, as far as its processor says.
     pub is_virtual: bool,
-    /// /proc/loadavg when the comparison began: what else the machine had to do.
-    pub load_average: String,
     /// The core of servers that have one.
     pub server_core: u64,
     /// The generator's.
@@ -242,19 +236,6 @@ impl CellResults {
     pub fn title(&self) -> String {
         let size = self.size.replace("KiB", " KiB").replace("MiB", " MiB");
         let connections = if self.connections == 1 { "connection" } else { "connections" };
-        format!("{size}, {} {connections}, {}", thousands(f64::from(self.connections)), self.way)
+        format!("{size}, {} {connections}, {}", count(self.connections.into()), self.way)
     }
-}
-
-/// A whole number with separators.
-pub fn thousands(number: f64) -> String {
-    let digits = format!("{number:.0}");
-    let mut text = String::new();
-    for (at, digit) in digits.chars().enumerate() {
-        if at > 0 && (digits.len() - at).is_multiple_of(3) {
-            text.push(',');
-        }
-        text.push(digit);
-    }
-    text
 }

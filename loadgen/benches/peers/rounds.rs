@@ -5,13 +5,14 @@ use std::collections::HashMap;
 use std::fs;
 use std::time::Instant;
 
+use loadgen::report::units::rate;
 use tempfile::TempDir;
 
 use super::load::{self, Ended};
 use super::plan::{Cell, Plan};
-use super::results::{CellResults, Measured, Results, RunFigures, thousands};
+use super::results::{CellResults, Measured, Results, RunFigures};
 use super::server::{Kind, Lab, Purpose, Server, count_files};
-use super::{Failure, disk};
+use super::{Failure, disk, memory};
 
 /// Runs all rounds; `results` has each as soon as it is complete.
 pub fn run(lab: &Lab, plan: &Plan, results: &mut Results) -> Result<(), Failure> {
@@ -69,12 +70,16 @@ impl Driver<'_> {
         Ok(runs)
     }
 
-    /// One run. A server that did not finish, or whose queue does not empty, is started anew for the next.
+    /// One run. Postfix has a process for each connection, and starts them while connections come; so that this is in
+    /// nobody's figures, they are opened once before. A server that did not finish, or whose queue does not empty, is started anew for the next.
     fn one(&mut self, cell: &Cell, kind: Kind) -> Result<RunFigures, Failure> {
         let server = match self.running.remove(kind.key()) {
             Some(server) => server,
             None => Server::start(self.lab, kind, Purpose::Measure)?,
         };
+        if kind.transport().is_some() {
+            memory::open(&server, cell.load.connections as usize)?;
+        }
         let before = server.group().processor_time();
         let began = Instant::now();
         let cores = match (cell.measured, kind) {
@@ -129,7 +134,7 @@ impl Driver<'_> {
     fn tell(&self, cell: &Cell, kind: Kind, figures: &RunFigures) {
         let what = match &figures.did_not_finish {
             Some(reason) => reason.clone(),
-            None => format!("{}/s", thousands(figures.messages_per_second)),
+            None => rate(figures.messages_per_second),
         };
         eprintln!("round {}/{}  {:<22} {:<26} {what}", self.round, self.plan.rounds, cell.key, kind.name());
     }

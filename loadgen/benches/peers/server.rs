@@ -6,8 +6,10 @@
 use std::fs::{self, File};
 use std::io::{BufRead, BufReader};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::sync::atomic::{AtomicU16, Ordering};
 use std::time::Duration;
 
 use tempfile::TempDir;
@@ -365,11 +367,18 @@ fn new_directory(place: &Path, name: &str) -> Result<TempDir, Failure> {
     Ok(directory)
 }
 
-/// A port that nobody has at this moment.
+/// A port that nobody has at this moment, and that was not given out before. It is none that the system gives to
+/// connections, so that no client takes it meanwhile.
 fn free_address() -> Result<SocketAddr, Failure> {
-    TcpListener::bind((Ipv4Addr::LOCALHOST, 0))
-        .and_then(|listener| listener.local_addr())
-        .map_err(|error| Failure::new(format!("there is no free port on 127.0.0.1: {error}")))
+    static NEXT: AtomicU16 = AtomicU16::new(0);
+    let first = std::process::id() as u16;
+    for _ in 0..PORTS.len() {
+        let offset = first.wrapping_add(NEXT.fetch_add(1, Ordering::Relaxed)) % PORTS.len() as u16;
+        if let Ok(listener) = TcpListener::bind((Ipv4Addr::LOCALHOST, PORTS.start + offset)) {
+            return listener.local_addr().map_err(|error| Failure::new(format!("no address: {error}")));
+        }
+    }
+    Err(Failure::new(format!("no port of 127.0.0.1 from {} to {} is free", PORTS.start, PORTS.end)))
 }
 
 /// The first line that a server sends, and a polite end.
@@ -395,6 +404,8 @@ fn last_number(text: &str, name: &str) -> u64 {
     digits.parse().unwrap_or_default()
 }
 
+/// Below those that Linux gives to connections.
+const PORTS: Range<u16> = 20_000..30_000;
 /// Until the banner. Postfix looks over its files first.
 const START_MAX: Duration = Duration::from_secs(60);
 /// Until a queue is empty or a Maildir full.

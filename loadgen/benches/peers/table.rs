@@ -2,7 +2,9 @@
 
 use std::fmt::Write as _;
 
-use super::results::{CellResults, Measured, Results, ServerFacts, Summary, thousands};
+use loadgen::report::units::{count, number, octets, time};
+
+use super::results::{CellResults, Measured, Results, RunFigures, ServerFacts, Summary};
 
 /// All of it.
 pub fn text(results: &Results) -> String {
@@ -25,16 +27,17 @@ pub fn machine(results: &Results) -> String {
         Some(false) => " without a journal",
         None => "",
     };
+    let environment = &machine.environment;
     format!(
-        "{}, {} cores{}, {} GiB; {}, Linux {}; {}{journal}; load average at the start {}",
-        machine.processor,
-        machine.cores,
+        "{}, {} cores{}, {} of memory; {}, {}; {}{journal}; load average at the start {}",
+        environment.processor,
+        environment.cores,
         if machine.is_virtual { " (a virtual machine)" } else { "" },
-        machine.memory_octets >> 30,
+        octets(environment.memory as f64),
         machine.system,
-        machine.kernel,
+        environment.kernel,
         machine.file_system.kind,
-        machine.load_average,
+        environment.load_average,
     )
 }
 
@@ -67,7 +70,7 @@ fn cell_text(results: &Results, cell: &CellResults) -> String {
     let head = ["median", "min to max", "of null", "x Postfix", "250 p50", "250 p99", "CPU/message"];
     let _ = writeln!(text, "  {:<26}{}", "", columns(&head.map(String::from)));
     for server in results.servers.iter().filter(|server| takes_part(server, cell)) {
-        let _ = writeln!(text, "  {:<26}{}", server.name, row(results, cell, server));
+        let _ = writeln!(text, "  {:<26}{}", server.name, row(cell, server));
     }
     text
 }
@@ -82,7 +85,7 @@ fn delivers(server: &ServerFacts) -> bool {
     server.key.ends_with("-maildir")
 }
 
-fn row(_results: &Results, cell: &CellResults, server: &ServerFacts) -> String {
+fn row(cell: &CellResults, server: &ServerFacts) -> String {
     if server.missing.is_some() {
         return "  missing".into();
     }
@@ -93,13 +96,11 @@ fn row(_results: &Results, cell: &CellResults, server: &ServerFacts) -> String {
         );
     };
     let key = &server.key;
-    let of = |figure: fn(&super::results::RunFigures) -> f64| {
-        cell.summary(key, figure).map_or(0.0, |of| of.median)
-    };
+    let of = |figure: fn(&RunFigures) -> f64| cell.summary(key, figure).map_or(0.0, |of| of.median);
     let ratios = ratios(cell, rate.median);
     let mut line = columns(&[
-        thousands(rate.median),
-        format!("{} to {}", thousands(rate.min), thousands(rate.max)),
+        number(rate.median),
+        format!("{} to {}", number(rate.min), number(rate.max)),
         ratios[0].map_or("-".into(), |ratio| format!("{ratio:.2}")),
         ratios[1].map_or("-".into(), |ratio| format!("{ratio:.1}")),
         time(of(|run| run.accept_p50_us)),
@@ -157,7 +158,7 @@ pub fn memory(server: &ServerFacts) -> String {
             "{} after the start, {} more for each of {} idle connections",
             octets(memory.idle_octets as f64),
             octets(memory.octets_per_connection),
-            thousands(memory.connections as f64)
+            count(memory.connections)
         )
     })
 }
@@ -179,24 +180,4 @@ pub fn counts(server: &ServerFacts) -> String {
 
 fn spread(of: Summary, show: fn(f64) -> String) -> String {
     format!("{} ({} to {})", show(of.median), show(of.min), show(of.max))
-}
-
-/// Microseconds with three digits and a unit.
-pub fn time(us: f64) -> String {
-    let (value, unit) = match us {
-        us if us < 999.5 => (us, "µs"),
-        us if us < 999_500.0 => (us / 1e3, "ms"),
-        us => (us / 1e6, "s"),
-    };
-    let decimals = if value < 9.995 { 2 } else { usize::from(value < 99.95) };
-    format!("{value:.decimals$} {unit}")
-}
-
-/// Octets with a unit.
-pub fn octets(octets: f64) -> String {
-    match octets {
-        octets if octets < 1024.0 => format!("{octets:.0} octets"),
-        octets if octets < 1024.0 * 1024.0 => format!("{:.1} KiB", octets / 1024.0),
-        octets => format!("{:.1} MiB", octets / 1024.0 / 1024.0),
-    }
 }
