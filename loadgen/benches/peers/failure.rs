@@ -40,12 +40,12 @@ impl fmt::Display for Failure {
 
 static INTERRUPTED: OnceLock<Arc<AtomicBool>> = OnceLock::new();
 
-/// From here on the first signal raises the flag; the second ends the process at once.
+/// From here on a signal raises the flag, and nothing else: every wait is bounded and looks at it, and what was started,
+/// mounted or written has to be undone.
 pub fn watch_signals() -> Result<(), Failure> {
     let flag = Arc::clone(INTERRUPTED.get_or_init(Arc::default));
     for signal in [signal_hook::consts::SIGINT, signal_hook::consts::SIGTERM] {
-        signal_hook::flag::register_conditional_shutdown(signal, 130, Arc::clone(&flag))
-            .and_then(|_| signal_hook::flag::register(signal, Arc::clone(&flag)))
+        signal_hook::flag::register(signal, Arc::clone(&flag))
             .map_err(|error| Failure::new(format!("no signal can be watched: {error}")))?;
     }
     Ok(())

@@ -56,7 +56,10 @@ pub fn main() -> Result<(), Failure> {
     let mut results = begin(&lab, &plan);
     let ended = measure(&lab, plan, &mut results);
     drop(place);
-    write(&results, &options.out)?;
+    // Without a complete round there is nothing to show, and what was there before stays.
+    if !results.disk.is_empty() {
+        write(&results, &options.out)?;
+    }
     ended
 }
 

@@ -70,20 +70,26 @@ impl Instance {
         self.postfix("start-fg")
     }
 
-    /// The group of its processes, once its master has said which that is.
+    /// The group of its processes, once its master has said which that is. Without that everything is stopped.
     pub fn group(&self, mut starter: Group) -> Result<Group, Failure> {
+        let leader = self.leader(&mut starter);
+        if leader.is_err() {
+            starter.end();
+            self.stop();
+        }
+        leader.map(|leader| starter.with_leader(leader))
+    }
+
+    fn leader(&self, starter: &mut Group) -> Result<u32, Failure> {
         let file = self.root.join("queue/pid/master.pid");
-        let master = failure::wait_for(Duration::from_secs(60), || {
+        let leader = failure::wait_for(Duration::from_secs(60), || {
             if starter.has_ended() {
                 let said = fs::read_to_string(self.root.join("err")).unwrap_or_default();
                 return Err(Failure::new(format!("Postfix did not start: {}", said.trim())));
             }
             Ok(fs::read_to_string(&file).ok().and_then(|text| text.trim().parse().ok()))
         })?;
-        match master {
-            Some(master) => Ok(starter.with_leader(master)),
-            None => Err(Failure::new("Postfix's master did not start within a minute")),
-        }
+        leader.ok_or_else(|| Failure::new("Postfix's master did not start within a minute"))
     }
 
     /// Tells it to stop; its starter ends with it. Whoever holds its group sees to the rest.

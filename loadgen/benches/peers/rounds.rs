@@ -3,7 +3,7 @@
 
 use std::collections::HashMap;
 use std::fs;
-use std::time::Instant;
+use std::time::SystemTime;
 
 use loadgen::report::units::rate;
 use tempfile::TempDir;
@@ -81,43 +81,34 @@ impl Driver<'_> {
             memory::open(&server, cell.load.connections as usize)?;
         }
         let before = server.group().processor_time();
-        let began = Instant::now();
-        let cores = match (cell.measured, kind) {
-            (Measured::Delivered, _) => self.lab.cores.clone(),
-            (Measured::Accepted, _) => vec![self.lab.generator_core],
+        let began = SystemTime::now();
+        let cores = match cell.measured {
+            Measured::Delivered => self.lab.cores.clone(),
+            Measured::Accepted => vec![self.lab.generator_core],
         };
         let ended = load::run(self.lab, &cell.load, server.address(), &cores, self.scratch.path())?;
-        let mut figures = RunFigures {
-            round: self.round,
-            command: cell.load.arguments(server.address()),
-            ..RunFigures::default()
-        };
-        let report = match ended {
-            Ended::Done(report) => load::report(&report)?,
-            Ended::Not(reason) => {
-                figures.did_not_finish = Some(reason);
-                server.stop();
-                return Ok(figures);
-            }
-        };
-        figures.take(&report);
+        let command = cell.load.arguments(server.address());
+        let mut figures = RunFigures { round: self.round, command, ..RunFigures::default() };
+        match ended {
+            Ended::Done(report) => figures.take(&load::report(&report)?),
+            Ended::Not(reason) => figures.did_not_finish = Some(reason),
+        }
+        if figures.did_not_finish.is_some() {
+            server.stop();
+            return Ok(figures);
+        }
         let all = figures.accepted + figures.warm_up_accepted;
-        let is_settled = server.settle(all)?;
-        let spent = began.elapsed();
+        let settled = server.settle(all)?;
         let used = server.group().processor_time().saturating_sub(before);
         figures.processor_us_per_message = used.as_secs_f64() * 1e6 / all.max(1) as f64;
-        if let Some(maildir) = server.maildir() {
-            let delivered = count_files(&maildir);
-            figures.delivered = Some(delivered);
-            figures.messages_per_second = delivered as f64 / spent.as_secs_f64();
-            if delivered != all {
-                figures.note = Some(format!("{all} were accepted, {delivered} are in the Maildir"));
-            }
-        } else if !is_settled {
-            figures.note = Some("its queue was not empty two minutes later".into());
+        if cell.measured == Measured::Delivered {
+            figures.delivered(&server, began, settled);
+        }
+        if settled.is_none() {
+            figures.note = Some("not all had left its queue two minutes later".into());
         }
         match cell.measured {
-            Measured::Accepted if is_settled => drop(self.running.insert(kind.key(), server)),
+            Measured::Accepted if settled.is_some() => drop(self.running.insert(kind.key(), server)),
             _ => server.stop(),
         }
         Ok(figures)
@@ -146,6 +137,18 @@ fn not_again(round: u32, reason: &str) -> RunFigures {
 }
 
 impl RunFigures {
+    /// The rate is that of delivery, from the first connection to the last file.
+    fn delivered(&mut self, server: &Server, began: SystemTime, settled: Option<SystemTime>) {
+        let all = self.accepted + self.warm_up_accepted;
+        let delivered = server.maildir().map_or(0, |maildir| count_files(&maildir));
+        let spent = settled.unwrap_or_else(SystemTime::now).duration_since(began).unwrap_or_default();
+        self.delivered = Some(delivered);
+        self.messages_per_second = delivered as f64 / spent.as_secs_f64();
+        if delivered != all {
+            self.note = Some(format!("{all} were accepted, {delivered} are in the Maildir"));
+        }
+    }
+
     /// Takes over what the generator reports.
     fn take(&mut self, report: &loadgen::report::Report) {
         self.messages_per_second = report.messages_per_second;
