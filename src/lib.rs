@@ -22,14 +22,15 @@
 //! 2. [`smtp`]: `session.rs`, the dialogue as a value.
 //! 3. [`wire`]: `data.rs`, the end of mail data.
 //! 4. [`spool`]: `mod.rs`, the durable log; then `recovery.rs`.
-//! 5. [`server::courier`]: delivery and when it may be forgotten; then [`spool::held`], for what cannot be delivered.
+//! 5. [`smtp::client`]: the other side of the dialogue, for loadgen and whoever sends; [`net::tls`] goes below it.
+//! 6. [`server::courier`]: delivery and when it may be forgotten; then [`spool::held`], for what cannot be delivered.
 //!
 //! # Layers
 //!
 //! | Layer | Modules | May import |
 //! | --- | --- | --- |
 //! | 0 | [`limits`], [`wire`], [`queue_id`], [`units`], [`calendar`], [`log_value`] | std, and the small crates that they own |
-//! | 1 | [`smtp`], [`net`], [`disk`] | layer 0; they never see each other |
+//! | 1 | [`smtp`], [`net`], [`disk`] | layer 0, and the crates that they own; they never see each other |
 //! | 2 | [`spool`], [`mailbox`] | layer 0, `disk`, and smtp's value types |
 //! | 3 | [`server`] | layers 0 to 2 |
 //! | 4 | [`event_loop`], [`workers`] | layers 0 to 3 |

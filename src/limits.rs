@@ -44,6 +44,21 @@ pub const REPLY_LINE_MAX: usize = 1024;
 /// Lines of such a reply: EHLO's has one for each extension, of which not forty are registered.
 pub const REPLY_LINES_MAX: usize = 128;
 
+/// Iterations of SCRAM that our client makes at the most: about 3 s of one processor, 16 times what OWASP advises (600,000).
+/// A server that asks for more wants our time, not our password.
+pub const SCRAM_ITERATIONS_MAX: u32 = 10_000_000;
+/// The fewest that it makes (RFC 7677 4): whoever poses as the server and asks for one learns passwords by guessing.
+pub const SCRAM_ITERATIONS_MIN: u32 = 4096;
+
+/// Octets of a user's name, and of a password, for AUTH: what a server must be able to take (RFC 4616 2).
+pub const CREDENTIAL_MAX: usize = 255;
+/// Octets of an AUTH command with its CRLF; a longer first message waits for the server's 334 (RFC 4954 4).
+pub const AUTH_COMMAND_MAX: usize = 512;
+
+/// Octets of plaintext, encrypted already, that wait for a TLS connection's stream: four full records, so that a large
+/// mail is encrypted as it goes out and not held twice.
+pub const TLS_UNSENT_MAX: usize = 64 * 1024;
+
 /// The receive buffer that the loop's sessions share, in octets: the most one connection is read in one system call.
 /// Large enough that a megabyte takes a dozen calls, small enough for the processor's second-level cache.
 pub const RECEIVE_BUFFER: usize = 128 * 1024;
@@ -189,6 +204,7 @@ pub const CONFIG_FILE_MAX: u64 = 1 << 20;
 const _: () = assert!(COMMAND_LINE_MAX < RECEIVE_BUFFER, "a whole command line fits the receive buffer");
 const _: () =
     assert!(COMMAND_LINE_MAX < COMMANDS_RECEIVED_MAX, "a whole command line fits what is received at once");
+const _: () = assert!(SCRAM_ITERATIONS_MIN <= SCRAM_ITERATIONS_MAX);
 const _: () = assert!(COMMANDS_RECEIVED_MAX <= RECEIVE_BUFFER);
 const _: () = assert!(COMMAND_LINE_DISCARD_MAX >= COMMAND_LINE_MAX);
 const _: () = assert!(REPLY_MAX * 4 <= OUTBOX_MAX, "a full outbox is rare");

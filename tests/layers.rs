@@ -44,7 +44,7 @@ const LAYERS: [Layer; 7] = [
 const BINARY: &[&str] = &["main", "cli", "config", "logging", "machine"];
 
 /// The outside crates, and the files or directories that may name them. An empty name is everywhere.
-const OWNERS: [(&str, &[&str]); 15] = [
+const OWNERS: [(&str, &[&str]); 21] = [
     ("mio", &["event_loop.rs"]),
     ("signal_hook", &["event_loop.rs"]),
     ("signal_hook_mio", &["event_loop.rs"]),
@@ -52,7 +52,13 @@ const OWNERS: [(&str, &[&str]); 15] = [
     ("slab", &["net/slots.rs"]),
     ("memchr", &["wire/"]),
     ("rustix", &["disk.rs", "event_loop.rs", "machine.rs"]),
-    ("sha2", &["mailbox.rs"]),
+    ("sha2", &["mailbox.rs", "wire/sasl.rs"]),
+    ("base64", &["wire/sasl.rs"]),
+    ("hmac", &["wire/sasl.rs"]),
+    ("pbkdf2", &["wire/sasl.rs"]),
+    ("rustls", &["net/tls"]),
+    ("rustls_native_certs", &["net/tls/config.rs"]),
+    ("stringprep", &["wire/sasl.rs"]),
     ("idna", &["smtp/address.rs"]),
     ("crc32c", &["spool/"]),
     ("clap", &["main.rs", "cli/"]),

@@ -1,265 +1,611 @@
-//! What is asked for: the command line, checked and complete.
+//! The command line: what may be asked for, and what of it makes no sense. [`read`] gives it checked, as a [`Plan`].
 
 use std::net::{SocketAddr, ToSocketAddrs};
 use std::path::PathBuf;
-use std::time::Duration;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
 
 use clap::error::ErrorKind;
-use clap::{CommandFactory, Parser, ValueEnum};
-use fastsmtp::smtp::client::Grouping;
-use fastsmtp::smtp::{Address, Envelope};
+use clap::{CommandFactory, Parser, Subcommand, ValueEnum};
+use fastsmtp::net::tls::{ClientTls, Resumption, ServerName, Trust};
+use fastsmtp::smtp::client::{ClearText, Credentials, Form, Grouping, Hello, Manner, StartTls};
 use fastsmtp::units;
+use fastsmtp::wire::sasl::Mechanism;
 
-/// Offers an SMTP server as much mail as it takes, in a closed loop, and says what it measured.
+use crate::compare;
+use crate::distribution::{self, Distribution};
+use crate::mail_id::RunId;
+use crate::mails::{self, Content, Evidence, Files, Parts, ReversePath, Template};
+use crate::objective::Objective;
+use crate::plan::{Amount, Output, Pacing, Plan, Rate, Search, Security, TlsMode};
+use crate::report::Arrivals;
+use crate::sources::Sources;
+use crate::teller::Show;
+use crate::verify::Request;
+
+/// Loads an SMTP or LMTP server with mail, and says what it measured: how fast messages were accepted, how long each
+/// phase took, and whether the figures can be believed.
+///
+/// Without --rate it is a closed loop: each connection offers its next message when the last was answered. With --rate it
+/// is an open loop: messages have intended starts, and latency counts from those, however long the server stalls.
 #[derive(Debug, Parser)]
-#[command(name = "loadgen", version, max_term_width = 100)]
+#[command(
+    name = "loadgen",
+    version,
+    max_term_width = 100,
+    args_conflicts_with_subcommands = true,
+    subcommand_negates_reqs = true,
+    after_long_help = EXAMPLES
+)]
 struct Arguments {
+    #[command(subcommand)]
+    command: Option<Command>,
+    #[command(flatten)]
+    load: LoadArguments,
+}
+
+/// What else can be done.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Compare the messages of a ledger with what lies in Maildirs: each present once, missing, duplicate or damaged
+    Verify(Request),
+    /// Compare two reports, and fail on a regression
+    Compare(CompareArguments),
+}
+
+/// Of `compare`.
+#[derive(Debug, clap::Args)]
+pub struct CompareArguments {
+    /// The report to compare with
+    #[arg(value_name = "A.json")]
+    pub before: PathBuf,
+    /// The report that is judged
+    #[arg(value_name = "B.json")]
+    pub after: PathBuf,
+    /// End with code 10 if a figure of B is worse than that of A by more than this
+    #[arg(long, value_name = "PERCENT", value_parser = compare::threshold)]
+    pub fail_on_regression: Option<f64>,
+    /// Where to write a page with both
+    #[arg(long, value_name = "FILE")]
+    pub html: Option<PathBuf>,
+    /// Where to write the comparison for programs; - is standard output, which then has nothing else
+    #[arg(long, value_name = "FILE")]
+    pub json: Option<PathBuf>,
+}
+
+#[derive(Debug, clap::Args)]
+struct LoadArguments {
     /// The server to load
     #[arg(long, value_name = "HOST:PORT", default_value = "127.0.0.1:2525", value_parser = target)]
-    target: SocketAddr,
+    target: (String, SocketAddr),
 
     /// Connections at the same time
-    #[arg(long, value_name = "N", default_value_t = 10, value_parser = clap::value_parser!(u32).range(1..=100_000))]
+    #[arg(long, value_name = "N", default_value_t = 10, value_parser = clap::value_parser!(u32).range(1..=200_000))]
     conns: u32,
 
-    /// Messages to offer, instead of a duration
-    #[arg(long, value_name = "N", conflicts_with_all = ["duration", "warmup"],
-          value_parser = clap::value_parser!(u64).range(1..))]
-    messages: Option<u64>,
-
-    /// How long to measure
-    #[arg(long, value_name = "TIME", default_value = "10s", value_parser = units::duration)]
-    duration: Duration,
-
-    /// How long to load the server before that, once all connections stand
-    #[arg(long, value_name = "TIME", default_value = "1s", value_parser = units::duration)]
-    warmup: Duration,
-
-    /// Octets of a message, header and all
-    #[arg(long, value_name = "SIZE", default_value = "1KiB", value_parser = size)]
-    size: u64,
-
-    /// How the commands of an envelope are sent
-    #[arg(long, value_enum, default_value_t = Mode::Pipeline)]
-    mode: Mode,
-
-    /// Messages on a connection before it is closed and another opened; 0 keeps it
-    #[arg(long, value_name = "N", default_value_t = 0)]
-    messages_per_conn: u64,
-
-    /// Recipients of a message; more than one are numbered: user1@..., user2@...
-    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=10_000))]
-    rcpts: u32,
-
-    /// The reverse-path; empty for the null one
-    #[arg(long, value_name = "ADDRESS", default_value = "loadgen@client.example", value_parser = reverse_path)]
-    from: ReversePath,
-
-    /// The recipient
-    #[arg(long, value_name = "ADDRESS", default_value = "user@example.com", value_parser = address)]
-    to: Address,
+    /// Threads of the generator; each has its part of the connections and of the rate
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=256))]
+    threads: u32,
 
     /// How long to wait for a reply, or for progress of the mail data
     #[arg(long, value_name = "TIME", default_value = "60s", value_parser = units::duration)]
     timeout: Duration,
 
+    /// Connections opened a second, at the most
+    #[arg(long, value_name = "N", value_parser = rate)]
+    connect_rate: Option<f64>,
+
+    /// Messages on a connection before it is closed and another opened; 0 keeps it
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    messages_per_conn: u64,
+
+    /// Addresses to connect from, in turn: a list, a range (127.0.0.2-127.0.0.9) or a block (127.1.0.0/24). Each has ports
+    /// of its own, so that more connections can be made than one address has ports for
+    #[arg(long, value_name = "ADDRESSES", value_parser = Sources::parse)]
+    source_addrs: Option<Sources>,
+
+    /// How long to measure
+    #[arg(long, value_name = "TIME", default_value = "10s", value_parser = units::duration, help_heading = "How much")]
+    duration: Duration,
+
+    /// Messages to offer, instead of a duration
+    #[arg(long, value_name = "N", conflicts_with_all = ["duration", "warmup"], help_heading = "How much",
+          value_parser = clap::value_parser!(u64).range(1..))]
+    messages: Option<u64>,
+
+    /// How long to load the server before that, once all connections stand
+    #[arg(long, value_name = "TIME", default_value = "1s", value_parser = units::duration, help_heading = "How much")]
+    warmup: Duration,
+
+    /// Messages a second, by a schedule: an open loop. Latency counts from the intended start
+    #[arg(long, value_name = "R", value_parser = rate, help_heading = "Open loop")]
+    rate: Option<f64>,
+
+    /// How the schedule spaces messages
+    #[arg(long, value_enum, default_value_t = ArrivalsArgument::Constant, help_heading = "Open loop")]
+    arrivals: ArrivalsArgument,
+
+    /// Intended starts that may wait for a free connection; beyond that they are dropped, and the run is invalid
+    #[arg(long, value_name = "N", default_value_t = 100_000, value_parser = clap::value_parser!(u32).range(1..),
+          help_heading = "Open loop")]
+    max_queue: u32,
+
+    /// Rates from A to B messages a second, one run each, with --step between them
+    #[arg(long, value_name = "A..B", value_parser = ramp, requires = "step", conflicts_with_all = ["rate", "find_knee"],
+          help_heading = "Open loop")]
+    ramp: Option<(f64, f64)>,
+
+    /// Messages a second between two rates of --ramp
+    #[arg(long, value_name = "R", value_parser = rate, requires = "ramp", help_heading = "Open loop")]
+    step: Option<f64>,
+
+    /// What the run must keep, like 'p99<5ms,errors<0.1%' or 'accept.p99.9<20ms,rate>5000'. Latencies are of the whole
+    /// message from its intended start, unless a phase is named: connect, banner, ehlo, tls, auth, envelope, data, accept
+    #[arg(long, value_name = "OBJECTIVE", value_parser = Objective::parse, help_heading = "Objective")]
+    slo: Option<Objective>,
+
+    /// Search for the highest rate that keeps the objective (p99<50ms,errors<0.1% if there is none): doubling from --rate
+    /// or 100, then bisecting
+    #[arg(long, help_heading = "Objective")]
+    find_knee: bool,
+
+    /// How close --find-knee comes, as a share of the rate
+    #[arg(long, value_name = "PERCENT", default_value = "2%", value_parser = percent, help_heading = "Objective")]
+    precision: f64,
+
+    /// How often --find-knee runs each rate; the majority decides
+    #[arg(long, value_name = "N", default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..=99),
+          help_heading = "Objective")]
+    repeat: u32,
+
+    /// How the commands of a message are sent
+    #[arg(long, value_enum, default_value_t = Mode::Pipeline, help_heading = "Dialogue")]
+    mode: Mode,
+
+    /// Speak LMTP instead of SMTP
+    #[arg(long, help_heading = "Dialogue")]
+    lmtp: bool,
+
+    /// When to speak TLS; auto is STARTTLS where it is offered
+    #[arg(long, value_enum, default_value_t = Tls::Off, help_heading = "Dialogue")]
+    tls: Tls,
+
+    /// Certificates of the authorities to trust, as PEM, instead of the system's
+    #[arg(long, value_name = "FILE", conflicts_with = "insecure", help_heading = "Dialogue")]
+    ca: Option<PathBuf>,
+
+    /// Take any certificate
+    #[arg(long, help_heading = "Dialogue")]
+    insecure: bool,
+
+    /// Whom the certificate must name, if not the target's host
+    #[arg(long, value_name = "HOST", help_heading = "Dialogue")]
+    tls_name: Option<String>,
+
+    /// Do not resume TLS sessions: each connection makes a full handshake
+    #[arg(long, help_heading = "Dialogue")]
+    full_handshakes: bool,
+
+    /// How to authenticate; needs --user and a password
+    #[arg(long, value_enum, requires = "user", help_heading = "Dialogue")]
+    auth: Option<Auth>,
+
+    /// As whom
+    #[arg(long, value_name = "NAME", requires = "auth", help_heading = "Dialogue")]
+    user: Option<String>,
+
+    /// Where the password stands, on a line of its own; - is standard input. Without it LOADGEN_PASSWORD has it
+    #[arg(long, value_name = "FILE", requires = "auth", help_heading = "Dialogue")]
+    password_file: Option<PathBuf>,
+
+    /// Send the password without TLS too
+    #[arg(long, requires = "auth", help_heading = "Dialogue")]
+    plaintext_auth: bool,
+
+    /// Octets of a message, header and all: 10KiB, a range 1KiB..64KiB, or weights 70%:4KiB,25%:16KiB..64KiB,5%:1MiB
+    #[arg(
+        long,
+        value_name = "SIZE",
+        default_value = "1KiB",
+        conflicts_with = "eml",
+        help_heading = "Messages"
+    )]
+    size: String,
+
+    /// Send the messages of a directory (*.eml, or a Maildir) or a file in turn, instead of generated ones
+    #[arg(long, value_name = "DIR", help_heading = "Messages")]
+    eml: Option<PathBuf>,
+
+    /// Recipients of a message: a number, a range or weights, like --size
+    #[arg(long, value_name = "N", default_value = "1", help_heading = "Messages")]
+    rcpts: String,
+
+    /// The reverse-path; {n} is the message's number, {n%100} runs through 0 to 99; empty for the null one
+    #[arg(long, value_name = "ADDRESS", default_value = "loadgen@client.example", help_heading = "Messages")]
+    from: String,
+
+    /// The recipients; {n} is a number that grows with each, {n%1000} runs through 0 to 999
+    #[arg(long, value_name = "ADDRESS", default_value = "user@example.com", help_heading = "Messages")]
+    to: String,
+
+    /// Of all that is drawn by chance: sizes, recipients, arrivals
+    #[arg(long, value_name = "N", default_value_t = 1, help_heading = "Messages")]
+    seed: u64,
+
     /// Where to write the report for programs; - is standard output, which then has nothing else
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE", help_heading = "Output")]
     json: Option<PathBuf>,
+
+    /// Where to write a page with curves, which a browser opens without a network
+    #[arg(long, value_name = "FILE", help_heading = "Output")]
+    html: Option<PathBuf>,
+
+    /// Where to write a line for each second, or for each step of a sweep
+    #[arg(long, value_name = "FILE", help_heading = "Output")]
+    csv: Option<PathBuf>,
+
+    /// Where to write the histograms of each second, for the viewers of HdrHistogram logs
+    #[arg(long, value_name = "FILE", help_heading = "Output")]
+    hdr: Option<PathBuf>,
+
+    /// Where to write a line for each message that was accepted, for `loadgen verify`
+    #[arg(long, value_name = "FILE", help_heading = "Output")]
+    ledger: Option<PathBuf>,
+
+    /// Do not show how the run is going
+    #[arg(long, short, help_heading = "Output")]
+    quiet: bool,
 }
 
-/// How the commands of an envelope are sent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub enum Mode {
+enum Mode {
     /// One command, one reply
     Lockstep,
     /// MAIL, RCPT and DATA in one write, if the server offers PIPELINING
     Pipeline,
+    /// BDAT instead of DATA: the whole message in one group, if the server offers PIPELINING
+    Bdat,
 }
 
-impl Mode {
-    /// As the option is spelled.
-    pub fn name(self) -> &'static str {
-        match self {
-            Mode::Lockstep => "lockstep",
-            Mode::Pipeline => "pipeline",
-        }
-    }
-
-    /// As the client calls it.
-    pub fn grouping(self) -> Grouping {
-        match self {
-            Mode::Lockstep => Grouping::Lockstep,
-            Mode::Pipeline => Grouping::Pipelined,
-        }
-    }
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum ArrivalsArgument {
+    /// Evenly
+    Constant,
+    /// As from many independent senders
+    Poisson,
 }
 
-/// How much is offered.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Amount {
-    /// So many messages, all of them measured.
-    Messages(u64),
-    /// As many as fit.
-    Time {
-        /// Not measured.
-        warm_up: Duration,
-        /// Measured, after that.
-        measured: Duration,
-    },
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Tls {
+    /// Never
+    Off,
+    /// By STARTTLS, where it is offered
+    Auto,
+    /// By STARTTLS
+    Starttls,
+    /// From the first octet on
+    Implicit,
 }
 
-/// What is to be done.
-#[derive(Debug)]
-pub struct Plan {
-    /// The server.
-    pub target: SocketAddr,
-    /// Connections at the same time.
-    pub connections: usize,
-    /// How much is offered.
-    pub amount: Amount,
-    /// Octets of a message's data.
-    pub size: usize,
-    /// How the commands are sent.
-    pub mode: Mode,
-    /// Messages on a connection before it is closed; 0 for no such number.
-    pub messages_per_connection: u64,
-    /// Of every message.
-    pub envelope: Envelope,
-    /// How long to wait for a reply, or for progress of the mail data.
-    pub timeout: Duration,
-    /// Where the report for programs goes.
-    pub json: Option<PathBuf>,
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Auth {
+    /// One message with name and password
+    Plain,
+    /// Name and password, each asked for
+    Login,
+    /// The password is proved, not sent
+    #[value(name = "scram-sha-256")]
+    ScramSha256,
 }
 
-impl Plan {
-    /// The mail data of every message: a header, and lines of filler to the size that was asked for.
-    pub fn data(&self) -> Vec<u8> {
-        let mut data = Vec::with_capacity(self.size);
-        let header = b"Subject: load\r\nFrom: loadgen@client.example\r\n\r\n";
-        if header.len() + 2 <= self.size {
-            data.extend_from_slice(header);
-        }
-        while self.size - data.len() >= LINE + 2 + 2 {
-            data.extend_from_slice(&[b'x'; LINE]);
-            data.extend_from_slice(b"\r\n");
-        }
-        data.resize(self.size - 2, b'x');
-        data.extend_from_slice(b"\r\n");
-        data
-    }
+/// What was asked for.
+pub enum Asked {
+    /// To load a server.
+    Load(Box<Plan>, Show),
+    /// Something else.
+    Command(Command),
 }
 
 /// Reads the command line; an error ends the process with code 2.
-pub fn read() -> Plan {
+pub fn read() -> Asked {
     let arguments = Arguments::parse();
-    let fail = |text: String| -> ! { Arguments::command().error(ErrorKind::ValueValidation, text).exit() };
+    match arguments.command {
+        Some(command) => Asked::Command(command),
+        None => {
+            let show = if arguments.load.quiet { Show::Never } else { Show::OnTerminals };
+            match plan(arguments.load) {
+                Ok(plan) => Asked::Load(Box::new(plan), show),
+                Err(text) => Arguments::command().error(ErrorKind::ValueValidation, text).exit(),
+            }
+        }
+    }
+}
+
+/// The plan that the arguments make. The error is a sentence that names the option.
+fn plan(arguments: LoadArguments) -> Result<Plan, String> {
     if arguments.timeout.is_zero() {
-        fail("--timeout: must be more than nothing, like 60s".into());
+        return Err("--timeout: must be more than nothing, like 60s".into());
     }
     if arguments.duration.is_zero() {
-        fail("--duration: must be more than nothing, like 10s".into());
+        return Err("--duration: must be more than nothing, like 10s".into());
     }
-    let envelope = Envelope {
-        reverse_path: arguments.from.0,
-        forward_paths: recipients(&arguments.to, arguments.rcpts),
-        ..Envelope::default()
+    let (target_name, target) = arguments.target.clone();
+    if let Some(sources) = &arguments.source_addrs {
+        sources.check_target(target.ip()).map_err(|error| format!("--source-addrs: {error}"))?;
+    }
+    let connections = arguments.messages.unwrap_or(u64::MAX).min(u64::from(arguments.conns)) as usize;
+    let (pace, search) = pacing(&arguments)?;
+    let security = security(&arguments, &target_name)?;
+    let is_sweep = search != Search::None;
+    let objective = match (&search, arguments.slo.clone()) {
+        (Search::Knee { .. }, None) => Some(Objective::default_for_knee()),
+        (_, objective) => objective,
     };
-    Plan {
-        target: arguments.target,
-        connections: arguments.conns as usize,
+    if is_sweep && arguments.messages.is_some() {
+        return Err("--messages: a sweep over rates needs a --duration for each".into());
+    }
+    if is_sweep && (arguments.ledger.is_some() || arguments.hdr.is_some()) {
+        return Err("--ledger and --hdr are about one run, not about a sweep over rates".into());
+    }
+    let (content, words) = content(&arguments)?;
+    let drain_max = if is_sweep { SWEEP_DRAIN_MAX } else { DRAIN_MIN.max(arguments.duration) };
+    Ok(Plan {
+        target,
+        connections,
+        threads: (arguments.threads as usize).min(connections),
         amount: match arguments.messages {
             Some(messages) => Amount::Messages(messages),
             None => Amount::Time { warm_up: arguments.warmup, measured: arguments.duration },
         },
-        size: arguments.size as usize,
-        mode: arguments.mode,
+        pace,
+        search,
+        drain: arguments.timeout.min(drain_max),
         messages_per_connection: arguments.messages_per_conn,
-        envelope,
+        connect_rate: arguments.connect_rate,
+        manner: Arc::new(manner(&arguments)?),
+        tls: tls_mode(arguments.tls),
+        security,
+        mechanism: arguments.auth.and_then(|auth| Some(auth.to_possible_value()?.get_name().to_owned())),
+        content: Arc::new(content),
+        words,
         timeout: arguments.timeout,
-        json: arguments.json,
+        seed: arguments.seed,
+        objective,
+        sources: arguments.source_addrs,
+        target_name,
+        output: Output {
+            json: arguments.json,
+            csv: arguments.csv,
+            hdr: arguments.hdr,
+            html: arguments.html,
+            ledger: arguments.ledger,
+        },
+    })
+}
+
+fn pacing(arguments: &LoadArguments) -> Result<(Pacing, Search), String> {
+    let open = |rate| {
+        Pacing::Open(Rate {
+            rate,
+            arrivals: match arguments.arrivals {
+                ArrivalsArgument::Constant => Arrivals::Constant,
+                ArrivalsArgument::Poisson => Arrivals::Poisson,
+            },
+            waiting_max: arguments.max_queue as usize,
+        })
+    };
+    match (arguments.rate, arguments.ramp, arguments.step) {
+        (_, Some((from, to)), Some(step)) => Ok((open(from), Search::Ramp { from, to, step })),
+        (rate, _, _) if arguments.find_knee => {
+            let from = rate.unwrap_or(KNEE_FROM);
+            let (precision, repetitions) = (arguments.precision, arguments.repeat);
+            if precision < PRECISION_MIN {
+                return Err("--precision: closer than 0.1 % no machine is steady enough for".into());
+            }
+            Ok((open(from), Search::Knee { from, precision, repetitions }))
+        }
+        (Some(rate), _, _) => Ok((open(rate), Search::None)),
+        (None, _, _) => Ok((Pacing::Closed, Search::None)),
     }
 }
 
-fn recipients(to: &Address, count: u32) -> Vec<Address> {
-    match count {
-        1 => vec![to.clone()],
-        _ => (1..=count).map(|n| Address::new(&format!("{}{n}", to.local_part()), to.domain())).collect(),
+fn tls_mode(tls: Tls) -> TlsMode {
+    match tls {
+        Tls::Off => TlsMode::Off,
+        Tls::Auto => TlsMode::Auto,
+        Tls::Starttls => TlsMode::StartTls,
+        Tls::Implicit => TlsMode::Implicit,
     }
 }
 
-/// None for the null reverse-path.
-#[derive(Debug, Clone)]
-struct ReversePath(Option<Address>);
+fn security(arguments: &LoadArguments, target_name: &str) -> Result<Option<Security>, String> {
+    if arguments.tls == Tls::Off {
+        let names = [
+            ("--ca", arguments.ca.is_some()),
+            ("--insecure", arguments.insecure),
+            ("--tls-name", arguments.tls_name.is_some()),
+            ("--full-handshakes", arguments.full_handshakes),
+        ];
+        return match names.into_iter().find(|(_, is_given)| *is_given) {
+            Some((name, _)) => Err(format!("{name}: means nothing without --tls auto, starttls or implicit")),
+            None => Ok(None),
+        };
+    }
+    let authorities = match &arguments.ca {
+        Some(path) => std::fs::read(path).map_err(|error| format!("--ca: {}: {error}", path.display()))?,
+        None => Vec::new(),
+    };
+    let trust = match (&arguments.ca, arguments.insecure) {
+        (_, true) => Trust::Nobody,
+        (Some(_), _) => Trust::File(&authorities),
+        (None, false) => Trust::System,
+    };
+    let resumption = if arguments.full_handshakes { Resumption::Off } else { Resumption::On };
+    let host = target_name.rsplit_once(':').map_or(target_name, |(host, _)| host).trim_matches(['[', ']']);
+    let name = arguments.tls_name.as_deref().unwrap_or(host);
+    Ok(Some(Security {
+        config: ClientTls::new(trust, resumption).map_err(|error| format!("--tls: {error}"))?,
+        name: ServerName::new(name)
+            .ok_or_else(|| format!("--tls-name: '{name}' is no host that a certificate can name"))?,
+    }))
+}
 
-fn reverse_path(text: &str) -> Result<ReversePath, String> {
-    if text.is_empty() {
-        Ok(ReversePath(None))
-    } else {
-        address(text).map(|address| ReversePath(Some(address)))
+fn manner(arguments: &LoadArguments) -> Result<Manner, String> {
+    let credentials = match (arguments.auth, &arguments.user) {
+        (Some(auth), Some(user)) => {
+            let mechanism = match auth {
+                Auth::Plain => Mechanism::Plain,
+                Auth::Login => Mechanism::Login,
+                Auth::ScramSha256 => Mechanism::ScramSha256,
+            };
+            let clear = if arguments.plaintext_auth { ClearText::Allowed } else { ClearText::Refused };
+            let password = password(arguments)?;
+            let credentials = Credentials::new(user, &password, Some(mechanism), clear)
+                .map_err(|error| format!("--user: {error}"))?;
+            Some(Arc::new(credentials))
+        }
+        _ => None,
+    };
+    Ok(Manner {
+        hello: if arguments.lmtp { Hello::lmtp(HOST_NAME) } else { Hello::new(HOST_NAME) },
+        grouping: match arguments.mode {
+            Mode::Lockstep => Grouping::Lockstep,
+            Mode::Pipeline => Grouping::Pipelined,
+            Mode::Bdat => Grouping::Chunked,
+        },
+        starttls: match arguments.tls {
+            Tls::Off | Tls::Implicit => StartTls::Never,
+            Tls::Auto => StartTls::WhenOffered,
+            Tls::Starttls => StartTls::Required,
+        },
+        credentials,
+    })
+}
+
+/// Never from the command line, which every user of the machine can read.
+fn password(arguments: &LoadArguments) -> Result<String, String> {
+    let text = match &arguments.password_file {
+        Some(path) if path.as_os_str() == "-" => std::io::read_to_string(std::io::stdin())
+            .map_err(|error| format!("--password-file: standard input: {error}"))?,
+        Some(path) => std::fs::read_to_string(path)
+            .map_err(|error| format!("--password-file: {}: {error}", path.display()))?,
+        None => std::env::var(PASSWORD_VARIABLE)
+            .map_err(|_| format!("--auth: needs a password: --password-file FILE, or {PASSWORD_VARIABLE}"))?,
+    };
+    match text.lines().next() {
+        Some(password) if !password.is_empty() => Ok(password.to_owned()),
+        _ => Err("--password-file: the first line is to be the password, and is empty".into()),
     }
 }
 
-fn address(text: &str) -> Result<Address, String> {
-    let address = Address::parse(text.as_bytes())
-        .map_err(|_| format!("'{text}' is not an address, like user@example.com"))?;
-    if text.is_ascii() {
-        Ok(address)
-    } else {
-        Err(format!("'{text}' is not ASCII; SMTPUTF8 is not supported"))
-    }
+/// What is sent, and in words: the octets and recipients of a message.
+fn content(arguments: &LoadArguments) -> Result<(mails::Plan, [String; 2]), String> {
+    let sizes =
+        Distribution::parse(&arguments.size, units::size).map_err(|error| format!("--size: {error}"))?;
+    let recipients = Distribution::parse(&arguments.rcpts, distribution::count)
+        .map_err(|error| format!("--rcpts: {error}"))?;
+    let (content, size) = match &arguments.eml {
+        Some(path) => {
+            let files = Files::load(path).map_err(|error| format!("--eml: {error}"))?;
+            let (smallest, largest) = files.octets();
+            let size = format!("{} real messages of {smallest} to {largest} octets", files.count());
+            (Content::Files(files), size)
+        }
+        None => (Content::Generated(sizes), arguments.size.clone()),
+    };
+    let words = [size, arguments.rcpts.clone()];
+    let parts = Parts {
+        reverse_path: ReversePath::parse(&arguments.from).map_err(|error| format!("--from: {error}"))?,
+        forward_path: Template::parse(&arguments.to).map_err(|error| format!("--to: {error}"))?,
+        recipients,
+        content,
+        form: if arguments.mode == Mode::Bdat { Form::Chunk } else { Form::Stuffed },
+        evidence: if arguments.ledger.is_some() { Evidence::Ledger } else { Evidence::None },
+        run: RunId::random(),
+        started: SystemTime::now(),
+    };
+    mails::Plan::new(parts)
+        .map(|plan| (plan, words))
+        .map_err(|error| format!("--size, --rcpts, --to: {error}"))
 }
 
-fn target(text: &str) -> Result<SocketAddr, String> {
+fn target(text: &str) -> Result<(String, SocketAddr), String> {
     let addresses = text
         .to_socket_addrs()
         .map_err(|error| format!("'{text}' is not a HOST:PORT to be found: {error}"))?;
-    addresses.into_iter().next().ok_or_else(|| format!("'{text}' has no address"))
-}
-
-fn size(text: &str) -> Result<u64, String> {
-    match units::size(text)? {
-        0 | 1 => Err("a message has at least 2 octets, the end of a line".into()),
-        size if size > SIZE_MAX => Err(format!("'{text}' is more than {}", units::size_text(SIZE_MAX))),
-        size => Ok(size),
+    match addresses.into_iter().next() {
+        Some(address) => Ok((text.to_owned(), address)),
+        None => Err(format!("'{text}' has no address")),
     }
 }
 
-/// The message lies in memory once, stuffed: more than this is no mail.
-const SIZE_MAX: u64 = 1 << 30;
+fn rate(text: &str) -> Result<f64, String> {
+    match text.parse::<f64>() {
+        Ok(rate) if rate > 0.0 && rate <= RATE_MAX => Ok(rate),
+        _ => Err(format!("'{text}' is not a number a second, more than 0 and at most {RATE_MAX}")),
+    }
+}
 
-/// Octets of a line of filler (RFC 5322 2.1.1 wants at most 78).
-const LINE: usize = 76;
+fn ramp(text: &str) -> Result<(f64, f64), String> {
+    let (from, to) =
+        text.split_once("..").ok_or_else(|| format!("'{text}' is not A..B, like 1000..10000"))?;
+    let (from, to) = (rate(from)?, rate(to)?);
+    if from <= to { Ok((from, to)) } else { Err(format!("'{text}' goes down; a ramp goes up")) }
+}
+
+/// A share, from a percentage.
+fn percent(text: &str) -> Result<f64, String> {
+    let number = text.strip_suffix('%').unwrap_or(text).trim();
+    match number.parse::<f64>() {
+        Ok(percent) if (0.0..=1000.0).contains(&percent) => Ok(percent / 100.0),
+        _ => Err(format!("'{text}' is not a percentage, like 10%")),
+    }
+}
+
+const EXAMPLES: &str = "\
+Examples:
+  loadgen --conns 1000                             as fast as 1,000 connections go, for 10 s
+  loadgen --rate 5000 --duration 1m                5,000 messages a second, and their latencies
+  loadgen --rate 5000 --slo 'p99<20ms'             pass or fail, for CI (exit code 10)
+  loadgen --find-knee --slo 'accept.p99<10ms'      the highest rate that keeps it
+  loadgen --ramp 1000..8000 --step 1000 --html p.html
+  loadgen --messages 10000 --ledger sent --to 'user{n%100}@example.com'
+  loadgen verify --ledger sent --maildir /var/mail/mailboxes
+  loadgen compare before.json after.json --fail-on-regression 10%
+
+Exit codes:
+  0    fine
+  1    a report or a ledger could not be written
+  2    the command line is wrong, or asks for what the system does not give
+  3    the target is unreachable, does not speak SMTP, or accepted nothing
+  10   the objective was missed; compare: a regression
+  11   the figures are invalid: the generator was the limit, or the run broke off
+  12   verify: messages are missing, duplicate or damaged
+  130  interrupted; the report is written";
+
+/// The name we introduce ourselves by.
+const HOST_NAME: &str = "client.example";
+
+/// Where the password stands if no file has it.
+const PASSWORD_VARIABLE: &str = "LOADGEN_PASSWORD";
+
+/// Where a search begins, in messages a second.
+const KNEE_FROM: f64 = 100.0;
+
+/// A thread cannot do more, and clocks of a nanosecond still tell the starts apart.
+const RATE_MAX: f64 = 10_000_000.0;
+
+const PRECISION_MIN: f64 = 0.001;
+
+/// How long messages under way are waited for behind the measured time: at least this, or as long as that was.
+const DRAIN_MIN: Duration = Duration::from_secs(10);
+
+/// In a sweep the next rate waits.
+const SWEEP_DRAIN_MAX: Duration = Duration::from_secs(2);
 
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn plan(size: usize) -> Plan {
-        Plan {
-            target: "127.0.0.1:25".parse().unwrap(),
-            connections: 1,
-            amount: Amount::Messages(1),
-            size,
-            mode: Mode::Pipeline,
-            messages_per_connection: 0,
-            envelope: Envelope::default(),
-            timeout: Duration::from_secs(1),
-            json: None,
-        }
-    }
-
-    #[test]
-    fn the_data_has_the_size_asked_for_and_proper_lines() {
-        for size in (2..400).chain([1024, 65_536, 1 << 20]) {
-            let data = plan(size).data();
-            assert_eq!(data.len(), size);
-            let text = String::from_utf8(data).unwrap();
-            assert!(text.ends_with("\r\n"), "{size}");
-            let lines: Vec<&str> = text.split("\r\n").collect();
-            assert!(lines.iter().all(|line| line.len() <= LINE + 4 && !line.contains(['\r', '\n'])));
-        }
-    }
 
     #[test]
     fn the_command_line_is_sound() {
@@ -267,10 +613,13 @@ mod tests {
     }
 
     #[test]
-    fn several_recipients_are_numbered() {
-        let to = Address::parse(b"user@x").unwrap();
-        let text = |count| recipients(&to, count).iter().map(Address::to_string).collect::<Vec<_>>();
-        assert_eq!(text(1), ["user@x"]);
-        assert_eq!(text(2), ["user1@x", "user2@x"]);
+    fn rates_ramps_and_percentages_are_read() {
+        assert_eq!(rate("0.5"), Ok(0.5));
+        assert!(rate("0").is_err() && rate("-1").is_err() && rate("nan").is_err() && rate("inf").is_err());
+        assert_eq!(ramp("10..20"), Ok((10.0, 20.0)));
+        assert!(ramp("20..10").is_err() && ramp("20").is_err());
+        assert_eq!(percent("2%"), Ok(0.02));
+        assert_eq!(percent("10"), Ok(0.1));
+        assert!(percent("x%").is_err());
     }
 }

@@ -1,63 +1,23 @@
-//! One connection of the load: its socket, its client, and the clock readings that become latencies.
+//! One connection of the load: its transport, its client, and the clock readings that become latencies.
 //!
-//! One receive and one send per exchange: a receive that did not fill the buffer emptied the socket, and a send cut
-//! short filled it, so neither is tried again before the poll tells (epoll(7): edge-triggered).
+//! One latency is under way at a time ([`Timing`]): `waits` says which, `since` from when. A step of the dialogue
+//! records it and begins the next, so that no reading of the clock is taken twice, and a connection that times out knows
+//! what it waited for.
 
-use std::io::{self, Read, Write};
+use std::io;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::SystemTime;
 
-use fastsmtp::smtp::client::{Client, Error, Event, Hello, Mail, Phase};
+use fastsmtp::net::slots::Key;
+use fastsmtp::smtp::Address;
+use fastsmtp::smtp::client::{self, Client, Grouping, Phase};
 use mio::event;
-use mio::net::TcpStream;
 
-use crate::tally::Tally;
-
-/// What all connections share.
-#[derive(Debug)]
-pub struct Load {
-    /// Of the run; clock readings are nanoseconds since.
-    pub clock: Instant,
-    /// How clients introduce themselves.
-    pub hello: Arc<Hello>,
-    /// What every message is.
-    pub mail: Arc<Mail>,
-    /// Messages on a connection before it is closed.
-    pub messages_per_connection: u64,
-    /// Messages that may still be begun.
-    pub remaining: u64,
-    /// Messages begun.
-    pub begun: u64,
-    /// When the first message was begun.
-    pub first_begun_at: Option<u64>,
-    /// When the last message ended.
-    pub settled_at: u64,
-    /// The counts of the present stretch.
-    pub tally: Tally,
-    /// Connections that have not yet had their banner.
-    pub connecting: usize,
-    /// Connections that have come to their first transaction, or ended before.
-    pub tried: u64,
-    /// Whether the first connection that was greeted was offered PIPELINING.
-    pub pipelining: Option<bool>,
-    /// The first negative reply, as an example.
-    pub first_negative: Option<String>,
-}
-
-impl Load {
-    /// The time, in nanoseconds since the run began.
-    pub fn now(&self) -> u64 {
-        self.clock.elapsed().as_nanos() as u64
-    }
-
-    fn example(&mut self, event: &Event<'_>) {
-        if self.first_negative.is_none() && event.reply.code() >= 400 {
-            let line = String::from_utf8_lossy(event.reply.last_line());
-            let line: String = line.chars().take(EXAMPLE_MAX).collect();
-            self.first_negative = Some(format!("\"{}\" to {}", line.escape_debug(), name(event.phase)));
-        }
-    }
-}
+use crate::ledger::Entry;
+use crate::load::Load;
+use crate::mail_id::MailId;
+use crate::tally::{Outcome, Timing};
+use crate::transport::{Received, Transport, TransportError};
 
 /// How a connection ended.
 #[derive(Debug)]
@@ -70,38 +30,67 @@ pub enum End {
     Closed,
     /// The system says why.
     Failed(io::Error),
+    /// TLS came to no understanding.
+    Tls(String),
     /// No progress in time.
     Timeout,
-    /// The server does not speak SMTP as it should.
-    Protocol(Error),
+    /// The server does not speak SMTP as it should, or not what we need.
+    Protocol(client::Error),
+}
+
+impl From<TransportError> for End {
+    fn from(error: TransportError) -> End {
+        match error {
+            TransportError::System(error) => End::Failed(error),
+            TransportError::Tls(reason) => End::Tls(reason),
+        }
+    }
 }
 
 /// One connection.
-#[derive(Debug)]
 pub struct Connection {
-    /// The socket; the loop registers it.
-    pub stream: TcpStream,
+    /// What it is called in the loop, once it is there.
+    pub key: Option<Key>,
+    /// The socket, and TLS over it.
+    pub transport: Transport,
     client: Client,
     /// Messages begun here.
     messages: u64,
     /// The code of the first refusal since the message, or the connection, began; 0 if there was none.
     refusal: u16,
     stands: Stands,
-    /// Clock readings, in nanoseconds since the run began: of the connect, of the message, of its data, and of the last
-    /// octet that went either way.
     opened_at: u64,
-    message_at: u64,
-    data_at: u64,
+    /// When the last octet went either way.
     progress_at: u64,
+    waits: Timing,
+    since: u64,
+    message: Option<Under>,
+}
+
+/// A message under way.
+struct Under {
+    intended: u64,
+    begun: u64,
+    /// Whether the server took responsibility for any recipient.
+    is_accepted: bool,
+    id: MailId,
+    octets: u64,
+    /// For the ledger, if there is one.
+    sha256: Option<[u8; 32]>,
+    forward_paths: Arc<[Address]>,
+    /// Which of these were refused.
+    refused: Vec<usize>,
 }
 
 /// How far a connection has come.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Stands {
-    /// Without a banner.
+    /// Without a TCP connection.
     Connecting,
     /// Before its first transaction.
-    Greeted,
+    Greeting,
+    /// Ready for a transaction.
+    Idle,
     /// With a message under way.
     Message,
     /// QUIT is said.
@@ -109,29 +98,26 @@ pub enum Stands {
 }
 
 impl Connection {
-    /// One that was opened at `now`.
-    pub fn new(stream: TcpStream, client: Client, now: u64) -> Connection {
+    /// One that is being opened since `now`.
+    pub fn new(transport: Transport, client: Client, now: u64) -> Connection {
         Connection {
-            stream,
+            key: None,
+            transport,
             client,
             messages: 0,
             refusal: 0,
             stands: Stands::Connecting,
             opened_at: now,
-            message_at: now,
-            data_at: now,
             progress_at: now,
+            waits: Timing::Connect,
+            since: now,
+            message: None,
         }
     }
 
     /// How far it has come.
     pub fn stands(&self) -> Stands {
         self.stands
-    }
-
-    /// Whether it never came to a transaction.
-    pub fn is_untried(&self) -> bool {
-        self.messages == 0 && self.stands < Stands::Message
     }
 
     /// When the last octet went either way, or it was opened.
@@ -141,171 +127,288 @@ impl Connection {
 
     /// Does what an event allows. What is received goes to `buffer`, for a moment.
     pub fn drive(&mut self, event: &event::Event, load: &mut Load, buffer: &mut [u8]) -> Result<(), End> {
-        if event.is_writable() && !self.client.output().is_empty() {
+        let is_ending = event.is_read_closed() || event.is_error();
+        if self.stands == Stands::Connecting && !event.is_error() {
+            self.connected(load)?;
+        }
+        if event.is_writable() && (self.transport.wants_write() || self.has_to_say()) {
             self.progress_at = load.now();
             self.send()?;
         }
         // A connect that failed says so to a receive, whatever the event is called.
-        if event.is_readable() || event.is_read_closed() || event.is_error() {
-            self.receive(event.is_read_closed() || event.is_error(), load, buffer)?;
+        if event.is_readable() || is_ending {
+            self.receive(is_ending, load, buffer)?;
         }
+        Ok(())
+    }
+
+    fn connected(&mut self, load: &mut Load) -> Result<(), End> {
+        let now = load.now();
+        self.stands = Stands::Greeting;
+        self.pass(if self.transport.is_secured() { Timing::Tls } else { Timing::Banner }, now, load);
+        if load.facts.same_machine.is_none() {
+            load.facts.same_machine = self.transport.is_on_one_machine();
+        }
+        self.transport.flush()?;
         Ok(())
     }
 
     fn receive(&mut self, to_the_end: bool, load: &mut Load, buffer: &mut [u8]) -> Result<(), End> {
         loop {
-            match self.stream.read(buffer) {
-                Ok(0) if self.stands == Stands::Leaving => return Err(End::Done),
-                Ok(0) => return Err(End::Closed),
-                Ok(count) => {
-                    self.hear(&buffer[..count], load)?;
+            match self.transport.receive(buffer)? {
+                Received::End if self.stands == Stands::Leaving => return Err(End::Done),
+                Received::End => return Err(End::Closed),
+                Received::Nothing => return Ok(()),
+                Received::Octets { count, is_all } => {
+                    let now = load.now();
+                    self.progress_at = now;
+                    self.handshake(now, load);
+                    match self.transport.take_plain() {
+                        Some(plain) => {
+                            self.hear(&plain, now, load)?;
+                            self.transport.give_back(plain);
+                        }
+                        None => self.hear(&buffer[..count], now, load)?,
+                    }
                     self.send()?;
-                    if count < buffer.len() && !to_the_end {
+                    if is_all && !to_the_end {
                         return Ok(());
                     }
                 }
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(()),
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(error) => return Err(End::Failed(error)),
             }
         }
     }
 
+    /// Takes note of a handshake that has come to its end.
+    fn handshake(&mut self, now: u64, load: &mut Load) {
+        if self.waits != Timing::Tls || self.transport.is_handshaking() {
+            return;
+        }
+        if load.facts.tls.is_none() {
+            load.facts.tls = self.transport.tls_in_words();
+        }
+        if self.client.needs_tls() {
+            self.client.secured();
+            self.pass(Timing::Ehlo, now, load);
+        } else {
+            self.pass(Timing::Banner, now, load);
+        }
+    }
+
+    fn has_to_say(&self) -> bool {
+        self.client.output().iter().any(|slice| !slice.is_empty())
+    }
+
+    /// Sends what there is to say, as far as the socket takes it.
     fn send(&mut self) -> Result<(), End> {
         loop {
             let output = self.client.output();
-            if output.is_empty() {
+            let octets = output[0].len() + output[1].len();
+            if octets == 0 && !self.transport.wants_write() {
                 return Ok(());
             }
-            match self.stream.write(output) {
-                Ok(count) => {
-                    let whole = count == output.len();
-                    self.client.sent(count);
-                    if !whole {
-                        return Ok(());
-                    }
-                }
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(()),
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(error) => return Err(End::Failed(error)),
+            let sent = self.transport.send(output)?;
+            self.client.sent(sent);
+            if sent < octets || self.transport.wants_write() {
+                return Ok(());
             }
         }
     }
 
+    /// Records the latency that is under way, and begins another.
+    fn pass(&mut self, next: Timing, now: u64, load: &mut Load) {
+        load.record(self.waits, now.saturating_sub(self.since), self.intended());
+        (self.waits, self.since) = (next, now);
+    }
+
     /// Takes what the server said, and begins what follows from it.
-    fn hear(&mut self, mut input: &[u8], load: &mut Load) -> Result<(), End> {
-        let now = load.now();
-        self.progress_at = now;
+    fn hear(&mut self, mut input: &[u8], now: u64, load: &mut Load) -> Result<(), End> {
         loop {
             let event = match self.client.advance(&mut input) {
                 Ok(Some(event)) => event,
                 Ok(None) => return Ok(()),
                 Err(error) => return Err(End::Protocol(error)),
             };
-            load.tally.reply(&event.reply);
-            load.example(&event);
-            let (phase, code, positive) = (event.phase, event.reply.code(), event.reply.is_positive());
-            if code >= 400 && self.refusal == 0 {
-                self.refusal = code;
-            }
-            match phase {
-                Phase::Banner => self.greeted(positive, now, load),
-                Phase::Data if code < 400 => {
-                    record(&mut load.tally.latencies.envelope, now - self.message_at);
-                    self.data_at = now;
-                }
-                Phase::Accept if positive => self.accepted(now, load),
-                _ => {}
-            }
-            if self.client.is_idle() {
-                self.go_on(now, load);
+            load.reply(&event, self.message.as_ref().map(|message| message.intended));
+            let (phase, code, recipient) = (event.phase, event.reply.code(), event.recipient);
+            self.take(phase, code, recipient, now, load);
+            if self.client.needs_tls() {
+                self.begin_tls(load)?;
             } else if self.client.is_over() {
                 return Err(self.over(now, load));
+            } else if self.client.is_idle() {
+                self.ready(now, load);
             }
         }
     }
 
-    fn greeted(&mut self, positive: bool, now: u64, load: &mut Load) {
-        if positive {
-            record(&mut load.tally.latencies.connect, now - self.opened_at);
-            load.connecting -= 1;
-            self.stands = Stands::Greeted;
+    /// Takes note of one reply.
+    fn take(&mut self, phase: Phase, code: u16, recipient: Option<usize>, now: u64, load: &mut Load) {
+        let is_positive = code < 400;
+        if !is_positive && self.refusal == 0 {
+            self.refusal = code;
+        }
+        if let (false, Some(recipient), Some(message)) = (is_positive, recipient, &mut self.message) {
+            message.refused.push(recipient);
+        }
+        match phase {
+            Phase::Banner if is_positive => self.pass(Timing::Ehlo, now, load),
+            Phase::Ehlo | Phase::Helo if is_positive => self.pass(Timing::Auth, now, load),
+            Phase::StartTls => self.since = now,
+            Phase::Auth if code / 100 == 2 => self.pass(Timing::Auth, now, load),
+            Phase::Rcpt => self.recipient_answered(recipient, now, load),
+            Phase::Data if is_positive => self.pass(Timing::Accept, now, load),
+            Phase::Accept => {
+                if let Some(message) = &mut self.message {
+                    message.is_accepted |= is_positive;
+                }
+            }
+            _ => {}
         }
     }
 
-    fn accepted(&mut self, now: u64, load: &mut Load) {
-        record(&mut load.tally.latencies.accept, now - self.data_at);
-        record(&mut load.tally.latencies.message, now - self.message_at);
-        load.tally.accepted += 1;
-        load.settled_at = now;
-        self.stands = Stands::Greeted;
+    /// The server agreed to TLS: the handshake comes next, and the octets behind this reply are its.
+    fn begin_tls(&mut self, load: &Load) -> Result<(), End> {
+        self.waits = Timing::Tls;
+        let security =
+            load.security.as_ref().expect("STARTTLS is only said where there is something to secure with");
+        Ok(self.transport.secure(security)?)
     }
 
-    /// An idle client: counts a message that was not accepted, and begins another, or leaves.
-    fn go_on(&mut self, now: u64, load: &mut Load) {
-        self.refused(now, load);
-        if self.messages == 0 {
-            load.tried += 1;
-            load.pipelining.get_or_insert(self.client.extensions().pipelining);
-        }
-        let full = load.messages_per_connection > 0 && self.messages == load.messages_per_connection;
-        if load.remaining == 0 || full {
-            self.client.quit();
-            self.stands = Stands::Leaving;
+    /// A reply to RCPT: with the last of them the envelope is over.
+    fn recipient_answered(&mut self, recipient: Option<usize>, now: u64, load: &mut Load) {
+        let Some(message) = &self.message else { return };
+        if recipient.is_none_or(|recipient| recipient + 1 < message.forward_paths.len()) {
             return;
         }
-        load.remaining -= 1;
-        load.begun += 1;
-        load.first_begun_at.get_or_insert(now);
+        let begun = message.begun;
+        let is_chunked = load.manner.grouping == Grouping::Chunked;
+        self.pass(if is_chunked { Timing::Accept } else { Timing::Data }, now, load);
+        if load.manner.grouping != Grouping::Lockstep && self.client.extensions().pipelining {
+            // What is waited for next went out together with MAIL.
+            self.since = begun;
+        }
+    }
+
+    /// An idle client: counts the message that ended, and begins another, or rests, or leaves.
+    fn ready(&mut self, now: u64, load: &mut Load) {
+        let ready_since = if self.stands < Stands::Idle {
+            load.greeted(self.client.extensions());
+            self.opened_at
+        } else {
+            now
+        };
+        self.settle(now, load);
+        self.stands = Stands::Idle;
+        let is_full = load.messages_per_connection > 0 && self.messages == load.messages_per_connection;
+        if is_full || load.is_exhausted(now) {
+            self.leave();
+        } else if let Some(intended) = load.next_start(ready_since, now) {
+            self.begin(intended, now, load);
+        } else {
+            load.resting.extend(self.key);
+        }
+    }
+
+    /// Says QUIT. Only for one that is idle.
+    pub fn leave(&mut self) {
+        self.client.quit();
+        self.stands = Stands::Leaving;
+    }
+
+    /// Begins a message. Only for one that is idle.
+    fn begin(&mut self, intended: u64, now: u64, load: &mut Load) {
+        let composed = load.mails.compose();
+        self.message = Some(Under {
+            intended,
+            begun: now,
+            is_accepted: false,
+            id: composed.id,
+            octets: composed.octets,
+            sha256: composed.sha256,
+            forward_paths: composed.forward_paths,
+            refused: Vec::new(),
+        });
         self.messages += 1;
         self.refusal = 0;
-        self.message_at = now;
         self.stands = Stands::Message;
-        self.client.start(Arc::clone(&load.mail));
+        (self.waits, self.since) = (Timing::Envelope, now);
+        self.client.start(composed.mail);
     }
 
-    /// Counts the message under way, if there is one, as refused.
-    fn refused(&mut self, now: u64, load: &mut Load) {
-        if self.stands != Stands::Message {
-            return;
+    /// Begins a message on a connection that rested, and sends what can be sent of it.
+    pub fn wake(&mut self, intended: u64, now: u64, load: &mut Load) -> Result<(), End> {
+        self.begin(intended, now, load);
+        self.progress_at = now;
+        self.send()
+    }
+
+    /// Ends a rest with QUIT.
+    pub fn dismiss(&mut self, now: u64) -> Result<(), End> {
+        self.leave();
+        self.progress_at = now;
+        self.send()
+    }
+
+    /// Counts the message under way, if there is one, by the answers that it got.
+    fn settle(&mut self, now: u64, load: &mut Load) {
+        let Some(message) = self.message.take() else { return };
+        let outcome = match self.refusal / 100 {
+            _ if message.is_accepted => Outcome::Accepted,
+            4 => Outcome::Transient,
+            _ => Outcome::Permanent,
+        };
+        load.settle(outcome, message.intended, now);
+        if outcome == Outcome::Accepted {
+            load.accepted(message.intended, now.saturating_sub(self.since), message.octets, now);
+            if let Some(sha256) = message.sha256 {
+                load.write_down(message.entry(sha256));
+            }
         }
-        match self.refusal / 100 {
-            4 => load.tally.transient += 1,
-            _ => load.tally.permanent += 1,
-        }
-        load.settled_at = now;
-        self.stands = Stands::Greeted;
     }
 
     /// The dialogue is over: by our QUIT, or since the server has no service for us.
     fn over(&mut self, now: u64, load: &mut Load) -> End {
-        let leaving = self.stands == Stands::Leaving;
-        self.refused(now, load);
-        if leaving { End::Done } else { End::Refused(self.refusal) }
+        let is_leaving = self.stands == Stands::Leaving;
+        self.settle(now, load);
+        if is_leaving { End::Done } else { End::Refused(self.refusal) }
+    }
+
+    /// Counts what a connection that has ended leaves behind; gives how far it had come.
+    pub fn close(mut self, end: &End, now: u64, load: &mut Load) -> Stands {
+        if let End::Timeout = end {
+            // It took at least as long as it was waited for.
+            self.pass(self.waits, now, load);
+        }
+        if let Some(message) = self.message.take() {
+            let outcome = if matches!(end, End::Timeout) { Outcome::TimedOut } else { Outcome::Broken };
+            load.settle(outcome, message.intended, now);
+        }
+        self.stands
+    }
+
+    /// Gives up the message under way, if there is one: its intended start. The connection is of no use after that.
+    pub fn give_up(&mut self) -> Option<u64> {
+        self.message.take().map(|message| message.intended)
+    }
+
+    /// The intended start of the message under way.
+    fn intended(&self) -> Option<u64> {
+        self.message.as_ref().map(|message| message.intended)
     }
 }
 
-fn record(histogram: &mut hdrhistogram::Histogram<u64>, nanoseconds: u64) {
-    // Never beyond the histogram's end, which is a day.
-    histogram.saturating_record(nanoseconds);
-}
-
-/// A phase in words for people.
-fn name(phase: Phase) -> &'static str {
-    match phase {
-        Phase::Banner => "the connect",
-        Phase::Ehlo => "EHLO",
-        Phase::Helo => "HELO",
-        Phase::Mail => "MAIL",
-        Phase::Rcpt => "RCPT",
-        Phase::Data => "DATA",
-        Phase::Accept => "the final dot",
-        Phase::Cancel => "the lone dot",
-        Phase::Reset => "RSET",
-        Phase::Quit => "QUIT",
-        Phase::Unasked => "nothing",
+impl Under {
+    /// What the ledger says of it, acknowledged now.
+    fn entry(self, sha256: [u8; 32]) -> Entry {
+        let paths = self.forward_paths.iter().enumerate();
+        let recipients = paths.filter(|(index, _)| !self.refused.contains(index));
+        Entry {
+            id: self.id,
+            acknowledged: SystemTime::now(),
+            octets: self.octets,
+            sha256,
+            recipients: recipients.map(|(_, address)| address.clone()).collect(),
+        }
     }
 }
-
-/// Characters of the example of a refusal.
-const EXAMPLE_MAX: usize = 200;

@@ -1,167 +1,169 @@
-//! The loop: opens connections in bounded bursts, drives those that are ready, and cuts the run into its stretches.
+//! One thread of the load: opens connections in bounded bursts, drives those that are ready, and begins messages when
+//! the schedule says so.
 //!
 //! ```text
-//!   by time:      Opening ─▶ WarmUp ─▶ Measuring ─▶ Draining      a Tally each: warm_up, measured, drain
-//!   by messages:  Measuring ────────────────────────▶ Draining    all messages are in `measured`
+//!   Opening ──▶ Loading ──────────────────────────────▶ Leaving ──▶ end
+//!   until all connections     until all messages have ended,      QUITs,
+//!   of all threads were tried or the time for that is over        bounded
 //! ```
 //!
-//! The first connection goes alone and tells whether there is an SMTP server at all. A connection that fails is opened
-//! again, all together at most [`REOPENS_PER_MS`] a millisecond, so that a dead server is asked, not flooded. Every
-//! message begun is in one of the tallies or is `abandoned`, which the end of the run asserts.
+//! The first connection of the first thread goes alone and tells whether there is an SMTP server at all. A connection
+//! that fails is opened again, all together at most [`REOPENS_PER_MS`] a millisecond, so that a dead server is asked, not
+//! flooded. Every message offered has one outcome, which the end of the run asserts.
+//!
+//! A start that falls due is taken between any two events, not once a turn: a turn may take longer than the distance of
+//! two starts. Just before one is due the thread spins ([`SPIN_NS`]), for a sleep ends late.
 
 use std::io;
-use std::mem;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::{Duration, Instant};
+use std::sync::atomic::Ordering;
+use std::time::Duration;
 
 use fastsmtp::net::slots::{Key, Slots};
-use fastsmtp::smtp::client::{Client, Hello, Mail};
-use mio::net::TcpStream;
+use fastsmtp::smtp::client::Client;
 use mio::{Events, Interest, Poll, Token};
 
-use crate::arguments::{Amount, Plan};
-use crate::connection::{Connection, End, Load, Stands};
-use crate::tally::Tally;
+use crate::connection::{Connection, End, Stands};
+use crate::load::{Facts, Load, Pace};
+use crate::plan::{Amount, Plan};
+use crate::processor::Reading;
+use crate::schedule::Part;
+use crate::tally::{Outcome, Tally};
+use crate::timeline::{NEVER, Timeline, nanoseconds};
+use crate::timer::Timer;
+use crate::transport::Transport;
 
-/// What a run came to.
+/// What one thread came to.
 #[derive(Debug)]
-pub struct Run {
-    /// The stretch that the figures are about.
-    pub measured: Tally,
-    /// What came before it, by time.
-    pub warm_up: Tally,
-    /// What came after it, by time.
-    pub drain: Tally,
-    /// How long the measured stretch was.
-    pub elapsed: Duration,
-    /// Processor time of this process in the measured stretch.
-    pub processor: Duration,
-    /// Messages begun, in all stretches.
-    pub begun: u64,
-    /// Messages under way when the run ended: nobody knows what became of them.
-    pub abandoned: u64,
-    /// Whether the server offers PIPELINING; none if it never said.
-    pub pipelining: Option<bool>,
-    /// The first negative reply, as an example.
-    pub first_negative: Option<String>,
+pub struct Done {
+    /// The counts.
+    pub tally: Tally,
+    /// When the stretches of the run began.
+    pub timeline: Timeline,
+    /// When its measured time was over: the time was up, the last message had ended, or the run was cut short.
+    pub ended: u64,
+    /// Starts that still waited for a connection when the measured time was over.
+    pub left_waiting: u64,
+    /// What the measured time cost.
+    pub processor: Reading,
+    /// What was learnt of the server.
+    pub facts: Facts,
     /// The first failure of a connection, as an example.
     pub first_failure: Option<String>,
     /// How it ended.
     pub ending: Ending,
 }
 
-/// How a run ended.
+/// How a thread, or a run, ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Ending {
     /// As planned.
     Complete,
-    /// By a signal.
-    Interrupted,
     /// No connection came to a message for as long as we wait.
     GaveUp,
+    /// By a signal.
+    Interrupted,
     /// The first connection failed, for this reason.
     Unreachable(String),
 }
 
-/// Makes a run. An error is the system's, not the server's.
-pub fn run(plan: &Plan, interrupted: &AtomicBool) -> io::Result<Run> {
-    let mut generator = Generator::new(plan)?;
+impl Ending {
+    /// That of two threads which says more of the run.
+    pub fn worse(self, other: Ending) -> Ending {
+        let rank = |ending: &Ending| match ending {
+            Ending::Complete => 0,
+            Ending::GaveUp => 1,
+            Ending::Interrupted => 2,
+            Ending::Unreachable(_) => 3,
+        };
+        if rank(&other) > rank(&self) { other } else { self }
+    }
+}
+
+/// Makes one thread's part of a run. An error is the system's, not the server's.
+pub fn run(plan: &Plan, part: Part, load: Load) -> io::Result<Done> {
+    let mut generator = Generator::new(plan, part, load)?;
     let mut events = Events::with_capacity(EVENTS_PER_TURN);
     let ending = loop {
         if let Some(ending) = generator.turn(&mut events)? {
             break ending;
         }
-        if interrupted.load(Ordering::Relaxed) {
-            break Ending::Interrupted;
-        }
     };
+    if let Ending::Unreachable(_) = ending {
+        generator.load.shared.is_stopped.store(true, Ordering::Release);
+    }
     Ok(generator.end(ending))
 }
 
-/// A stretch of the run, and when it ends, in nanoseconds since the run began.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Stretch {
-    /// Until every connection was tried.
     Opening,
-    WarmUp {
-        until: u64,
-    },
-    /// Without an end: until all messages are settled.
-    Measuring {
-        until: Option<u64>,
-    },
-    Draining {
-        until: u64,
-    },
-}
-
-/// Where the measured stretch begins or ends.
-#[derive(Debug, Clone, Copy)]
-struct Mark {
-    at: u64,
-    processor: Duration,
+    Loading,
+    Leaving { until: u64 },
 }
 
 struct Generator<'a> {
     plan: &'a Plan,
     poll: Poll,
+    timer: Timer,
     slots: Slots<Connection>,
     load: Load,
     /// Where received octets go, for a moment.
     buffer: Vec<u8>,
     stretch: Stretch,
-    begins: Mark,
-    ends: Option<Mark>,
-    warm_up: Tally,
-    measured: Tally,
+    /// This thread's connections, of all.
+    connections: usize,
+    /// Whether this thread's first connection goes alone.
+    is_first: bool,
+    begins: Option<Reading>,
+    ends: Option<(u64, Reading)>,
+    left_waiting: u64,
+    /// Connections that are not ready for a transaction yet.
+    connecting: usize,
     /// Connections that failed and wait to be opened again, and when the last of them was.
-    waiting: usize,
+    failed: usize,
     reopened_at: u64,
+    /// Connections opened so far, counted so that no two threads take the same source addresses in step.
+    opened: u64,
+    /// When the next connection may be opened, with a rate of connections.
+    next_connect: u64,
+    connect_distance: u64,
+    nonces: fastrand::Rng,
     /// When timeouts were last looked for.
     expired_at: u64,
-    /// Whether a connection ever came to a transaction.
-    reached: bool,
+    /// When anything of the server's last gave hope.
+    hope_at: u64,
     first_failure: Option<String>,
     unreachable: Option<String>,
 }
 
 impl<'a> Generator<'a> {
-    fn new(plan: &'a Plan) -> io::Result<Generator<'a>> {
-        let (stretch, remaining) = match plan.amount {
-            Amount::Messages(messages) => (Stretch::Measuring { until: None }, messages),
-            Amount::Time { .. } => (Stretch::Opening, u64::MAX),
-        };
-        let load = Load {
-            clock: Instant::now(),
-            hello: Arc::new(Hello::new(HOST_NAME)),
-            mail: Arc::new(Mail::new(&plan.envelope, &plan.data())),
-            messages_per_connection: plan.messages_per_connection,
-            remaining,
-            begun: 0,
-            first_begun_at: None,
-            settled_at: 0,
-            tally: Tally::default(),
-            connecting: 0,
-            tried: 0,
-            pipelining: None,
-            first_negative: None,
-        };
+    fn new(plan: &'a Plan, part: Part, load: Load) -> io::Result<Generator<'a>> {
+        let poll = Poll::new()?;
+        let connect_distance =
+            plan.connect_rate.map_or(0, |rate| (1e9 * part.of as f64 / rate).min(1e18) as u64);
         Ok(Generator {
             plan,
-            buffer: vec![0; RECEIVE_BUFFER],
-            poll: Poll::new()?,
+            timer: Timer::new(poll.registry(), TIMER)?,
+            poll,
             slots: Slots::new(),
             load,
-            stretch,
-            begins: Mark { at: 0, processor: processor_time() },
+            buffer: vec![0; RECEIVE_BUFFER],
+            stretch: Stretch::Opening,
+            connections: part.share(plan.connections as u64) as usize,
+            is_first: part.index == 0,
+            begins: None,
             ends: None,
-            warm_up: Tally::default(),
-            measured: Tally::default(),
-            waiting: 0,
+            left_waiting: 0,
+            connecting: 0,
+            failed: 0,
             reopened_at: 0,
+            opened: part.index * SOURCES_STRIDE,
+            next_connect: 0,
+            connect_distance,
+            nonces: fastrand::Rng::with_seed(plan.seed ^ (part.index << 32) ^ NONCES),
             expired_at: 0,
-            reached: false,
+            hope_at: 0,
             first_failure: None,
             unreachable: None,
         })
@@ -170,20 +172,25 @@ impl<'a> Generator<'a> {
     /// One pass: opens what is to be opened, drives what is ready, lets time pass. Says so when the run is at its end.
     fn turn(&mut self, events: &mut Events) -> io::Result<Option<Ending>> {
         self.open()?;
-        match self.poll.poll(events, Some(self.patience())) {
+        let patience = self.patience()?;
+        match self.poll.poll(events, Some(patience)) {
             // A signal; events are none then.
             Err(error) if error.kind() == io::ErrorKind::Interrupted => events.clear(),
             other => other?,
         }
         for event in &*events {
+            self.release();
             let key = Key::from_u64(event.token().0 as u64);
-            if let Some(connection) = self.slots.get_mut(key)
-                && let Err(end) = connection.drive(event, &mut self.load, &mut self.buffer)
-            {
-                self.close(key, end);
+            if let Some(connection) = self.slots.get_mut(key) {
+                let was_ready = connection.stands() >= Stands::Idle;
+                let driven = connection.drive(event, &mut self.load, &mut self.buffer);
+                self.connecting -= usize::from(!was_ready && connection.stands() >= Stands::Idle);
+                if let Err(end) = driven {
+                    self.close(key, end);
+                }
             }
         }
-        self.reached |= self.load.begun > 0;
+        self.release();
         let now = self.load.now();
         self.expire(now);
         self.pass(now);
@@ -192,71 +199,92 @@ impl<'a> Generator<'a> {
 
     /// Opens connections as far as they are wanted and not too many are under way.
     fn open(&mut self) -> io::Result<()> {
+        let is_reached = self.load.shared.is_reached.load(Ordering::Relaxed);
+        let connecting_max = match (is_reached, self.is_first) {
+            (true, _) => CONNECTING_MAX,
+            (false, true) => 1,
+            (false, false) => 0,
+        };
+        if self.slots.len() >= self.connections && self.failed == 0 || self.connecting >= connecting_max {
+            return Ok(());
+        }
         let now = self.load.now();
         let allowed = ((now - self.reopened_at) / 1_000_000).saturating_mul(REOPENS_PER_MS) as usize;
         if allowed > 0 {
-            self.waiting = self.waiting.saturating_sub(allowed);
+            self.failed = self.failed.saturating_sub(allowed);
             self.reopened_at = now;
         }
-        let connecting_max = if self.reached { CONNECTING_MAX } else { 1 };
-        while self.load.remaining > 0
-            && self.load.connecting < connecting_max
-            && self.slots.len() + self.waiting < self.plan.connections
-            && self.unreachable.is_none()
+        let is_over =
+            self.load.is_exhausted(now) && self.stretch != Stretch::Opening || self.unreachable.is_some();
+        while !is_over
+            && self.connecting < connecting_max
+            && self.slots.len() + self.failed < self.connections
+            && self.next_connect <= now
         {
             self.open_one(now)?;
+            // A rate is not made up for after a pause.
+            self.next_connect = self.next_connect.max(now.saturating_sub(1_000_000)) + self.connect_distance;
         }
         Ok(())
     }
 
     fn open_one(&mut self, now: u64) -> io::Result<()> {
-        let opened =
-            TcpStream::connect(self.plan.target).and_then(|stream| stream.set_nodelay(true).map(|()| stream));
-        let stream = match opened {
-            Ok(stream) => stream,
+        let source = self.plan.sources.as_ref().map(|sources| sources.address(self.opened));
+        self.opened += 1;
+        let transport = match Transport::connect(self.plan, source) {
+            Ok(transport) => transport,
             Err(error) => {
                 self.load.tally.failures.connect += 1;
-                self.failed(&End::Failed(error), true);
+                self.failed(&error.into(), true);
                 return Ok(());
             }
         };
-        let client = Client::new(Arc::clone(&self.load.hello), self.plan.mode.grouping());
-        let key = self.slots.insert(Connection::new(stream, client, now));
-        self.load.connecting += 1;
+        let mut client = Client::new(Arc::clone(&self.load.manner), self.nonces.u64(..));
+        if transport.is_secured() {
+            client.secured_from_start();
+        }
+        let key = self.slots.insert(Connection::new(transport, client, now));
+        self.connecting += 1;
         let connection = self.slots.get_mut(key).expect("just inserted");
+        connection.key = Some(key);
         let both = Interest::READABLE | Interest::WRITABLE;
-        self.poll.registry().register(&mut connection.stream, Token(key.to_u64() as usize), both)
+        self.poll.registry().register(&mut connection.transport.stream, Token(key.to_u64() as usize), both)
     }
 
     /// Counts the end of a connection.
     fn close(&mut self, key: Key, end: End) {
         let Some(connection) = self.slots.remove(key) else { return };
-        let before_banner = connection.stands() == Stands::Connecting;
-        self.load.connecting -= usize::from(before_banner);
-        let tally = &mut self.load.tally;
-        if connection.stands() == Stands::Message {
-            tally.unanswered += 1;
-            self.load.settled_at = self.load.clock.elapsed().as_nanos() as u64;
+        let now = self.load.now();
+        let stands = connection.close(&end, now, &mut self.load);
+        let is_untried = stands < Stands::Idle;
+        self.connecting -= usize::from(is_untried);
+        if stands == Stands::Idle && self.load.resting.len() > 2 * self.connections + 64 {
+            let slots = &self.slots;
+            self.load.resting.retain(|key| slots.get(*key).is_some());
         }
+        let failures = &mut self.load.tally.failures;
         let counter = match &end {
             End::Done => return,
-            End::Refused(_) => &mut tally.failures.refused,
-            End::Failed(_) if before_banner => &mut tally.failures.connect,
-            End::Failed(_) | End::Closed => &mut tally.failures.reset,
-            End::Timeout => &mut tally.failures.timeout,
-            End::Protocol(_) => &mut tally.failures.protocol,
+            End::Refused(_) => &mut failures.refused,
+            End::Failed(_) if stands == Stands::Connecting => &mut failures.connect,
+            End::Failed(_) | End::Closed => &mut failures.reset,
+            End::Tls(_) => &mut failures.tls,
+            End::Timeout => &mut failures.timeout,
+            End::Protocol(_) => &mut failures.protocol,
         };
         *counter += 1;
-        self.failed(&end, connection.is_untried());
+        self.failed(&end, is_untried);
     }
 
     /// Takes note of a failure: its place is filled again after a while.
-    fn failed(&mut self, end: &End, untried: bool) {
-        self.waiting += 1;
-        self.load.tried += u64::from(untried);
+    fn failed(&mut self, end: &End, is_untried: bool) {
+        self.failed += 1;
         let reason = self.reason(end);
-        if !self.reached && self.load.begun == 0 {
+        if !self.load.shared.is_reached.load(Ordering::Relaxed) {
             self.unreachable = Some(reason.clone());
+        }
+        if is_untried {
+            self.load.shared.tried(1);
         }
         self.first_failure.get_or_insert(reason);
     }
@@ -264,18 +292,52 @@ impl<'a> Generator<'a> {
     fn reason(&self, end: &End) -> String {
         match end {
             End::Done => "done".into(),
-            End::Refused(code) => match &self.load.first_negative {
+            End::Refused(code) => match &self.load.facts.first_negative {
                 Some(example) => format!("the server refuses service: {example}"),
                 None => format!("the server refuses service: {code}"),
             },
             End::Closed => "the server closed the connection".into(),
             End::Failed(error) => error.to_string(),
+            End::Tls(reason) => format!("TLS failed: {reason}"),
             End::Timeout => format!("no reply in {}", fastsmtp::units::duration_text(self.plan.timeout)),
-            End::Protocol(error) => format!("not SMTP: {error}"),
+            End::Protocol(error) => format!("not SMTP as we need it: {error}"),
         }
     }
 
-    /// Ends connections that made no progress for too long.
+    /// Begins messages that are due on connections that rest, or lets them wait.
+    fn release(&mut self) {
+        if matches!(self.load.pace, Pace::Closed { .. }) || self.stretch != Stretch::Loading {
+            return;
+        }
+        loop {
+            let now = self.load.now();
+            let Some(intended) = self.load.due(now) else { return };
+            match self.rested() {
+                Some(key) => self.wake(key, intended, now),
+                None => self.load.keep(intended, now),
+            }
+        }
+    }
+
+    /// The connection that has rested longest.
+    fn rested(&mut self) -> Option<Key> {
+        while let Some(key) = self.load.resting.pop_front() {
+            if self.slots.get(key).is_some_and(|connection| connection.stands() == Stands::Idle) {
+                return Some(key);
+            }
+        }
+        None
+    }
+
+    fn wake(&mut self, key: Key, intended: u64, now: u64) {
+        if let Some(connection) = self.slots.get_mut(key)
+            && let Err(end) = connection.wake(intended, now, &mut self.load)
+        {
+            self.close(key, end);
+        }
+    }
+
+    /// Ends connections that made no progress for too long. One that rests waits for nothing.
     fn expire(&mut self, now: u64) {
         let timeout = nanoseconds(self.plan.timeout);
         if now - self.expired_at < (timeout / 8).clamp(EXPIRE_NS_MIN, EXPIRE_NS_MAX) {
@@ -283,8 +345,10 @@ impl<'a> Generator<'a> {
         }
         self.expired_at = now;
         for key in self.slots.keys() {
-            let late = |connection: &Connection| now.saturating_sub(connection.progress_at()) > timeout;
-            if self.slots.get(key).is_some_and(late) {
+            let is_late = |connection: &Connection| {
+                connection.stands() != Stands::Idle && now.saturating_sub(connection.progress_at()) > timeout
+            };
+            if self.slots.get(key).is_some_and(is_late) {
                 self.close(key, End::Timeout);
             }
         }
@@ -292,124 +356,177 @@ impl<'a> Generator<'a> {
 
     /// Goes from one stretch to the next when its time has come.
     fn pass(&mut self, now: u64) {
-        match (self.stretch, self.plan.amount) {
-            (Stretch::Opening, Amount::Time { warm_up, .. })
-                if self.load.tried >= self.plan.connections as u64 =>
-            {
-                self.stretch = Stretch::WarmUp { until: now + nanoseconds(warm_up) };
-                self.pass(now);
+        match self.stretch {
+            Stretch::Opening => {
+                if let Some(starts) = self.load.shared.starts() {
+                    self.start(starts, now);
+                }
             }
-            (Stretch::WarmUp { until }, Amount::Time { measured, .. }) if now >= until => {
-                self.warm_up = mem::take(&mut self.load.tally);
-                self.begins = Mark { at: now, processor: processor_time() };
-                self.stretch = Stretch::Measuring { until: Some(now + nanoseconds(measured)) };
+            Stretch::Loading => {
+                let timeline = self.load.timeline;
+                if self.begins.is_none() && now >= timeline.begins {
+                    self.begins = Some(Reading::now());
+                }
+                if self.ends.is_none() && now >= timeline.ends {
+                    self.stop_measuring(timeline.ends);
+                }
+                let is_settled = self.load.is_exhausted(now) && self.load.pulses.in_flight == 0;
+                if is_settled || now >= timeline.ends.saturating_add(nanoseconds(self.plan.drain)) {
+                    self.give_up(Outcome::TimedOut, now);
+                    self.leave(now);
+                }
             }
-            (Stretch::Measuring { until: Some(until) }, _) if now >= until => self.stop_measuring(now),
-            (Stretch::Measuring { until: None }, _) if self.load.remaining == 0 && self.is_settled() => {
-                self.begins.at = self.load.first_begun_at.unwrap_or(now);
-                self.stop_measuring(self.load.settled_at);
-            }
-            _ => {}
+            Stretch::Leaving { .. } => {}
         }
     }
 
-    /// Ends the measured stretch: nothing is begun any more.
+    /// The load starts.
+    fn start(&mut self, starts: u64, now: u64) {
+        let (warm_up, measured) = match self.plan.amount {
+            Amount::Messages(_) => (Duration::ZERO, None),
+            Amount::Time { warm_up, measured } => (warm_up, Some(measured)),
+        };
+        self.load.timeline = Timeline::new(starts, warm_up, measured);
+        let timeline = self.load.timeline;
+        self.load.pulses.start(&timeline);
+        self.stretch = Stretch::Loading;
+        self.hope_at = now;
+        if now >= timeline.begins {
+            self.begins = Some(Reading::now());
+        }
+        if let Pace::Closed { .. } = self.load.pace {
+            while let Some(key) = self.rested() {
+                match self.load.next_start(starts, now) {
+                    Some(intended) => self.wake(key, intended, now),
+                    None => {
+                        // Fewer messages than connections: this one will not be needed.
+                        self.load.resting.push_front(key);
+                        break;
+                    }
+                }
+            }
+        }
+    }
+
     fn stop_measuring(&mut self, at: u64) {
-        self.measured = mem::take(&mut self.load.tally);
-        self.ends = Some(Mark { at, processor: processor_time() });
-        self.load.remaining = 0;
-        let grace = nanoseconds(self.plan.timeout.min(DRAIN_MAX));
-        self.stretch = Stretch::Draining { until: self.load.now() + grace };
+        self.ends = Some((at, Reading::now()));
+        self.left_waiting = self.load.waiting() as u64;
     }
 
-    /// Whether no message is under way.
-    fn is_settled(&self) -> bool {
-        self.load.begun == self.warm_up.settled() + self.measured.settled() + self.load.tally.settled()
+    /// All messages have ended: says QUIT where nobody did.
+    fn leave(&mut self, now: u64) {
+        if self.ends.is_none() {
+            self.stop_measuring(self.load.settled_at);
+        }
+        self.stretch = Stretch::Leaving { until: now + nanoseconds(self.plan.timeout.min(LEAVE_MAX)) };
+        while let Some(key) = self.rested() {
+            let now = self.load.now();
+            if let Some(connection) = self.slots.get_mut(key)
+                && let Err(end) = connection.dismiss(now)
+            {
+                self.close(key, end);
+            }
+        }
     }
 
-    fn ending(&self, now: u64) -> Option<Ending> {
+    /// Gives up what is under way and what waits for a connection.
+    fn give_up(&mut self, outcome: Outcome, now: u64) {
+        if let Pace::Open { waiting, .. } = &mut self.load.pace {
+            for intended in std::mem::take(waiting) {
+                self.load.settle(outcome, intended, now);
+            }
+        }
+        for key in self.slots.keys() {
+            let intended = self.slots.get_mut(key).and_then(Connection::give_up);
+            if let Some(intended) = intended {
+                self.load.settle(outcome, intended, now);
+                self.slots.remove(key);
+            }
+        }
+    }
+
+    fn ending(&mut self, now: u64) -> Option<Ending> {
         if let Some(reason) = &self.unreachable {
             return Some(Ending::Unreachable(reason.clone()));
         }
+        if self.load.shared.is_stopped.load(Ordering::Relaxed) {
+            return Some(Ending::Interrupted);
+        }
         match self.stretch {
-            Stretch::Draining { until } => {
-                (self.slots.is_empty() || now >= until).then_some(Ending::Complete)
+            Stretch::Opening => None,
+            Stretch::Leaving { until } => {
+                // Those that are still being opened owe us nothing.
+                let is_left = self.slots.len() == self.connecting;
+                (is_left || now >= until).then_some(Ending::Complete)
             }
-            _ => {
-                // A connection that timed out in this very turn settled after `now` was read.
-                let waited = now.saturating_sub(self.load.settled_at);
-                let hopeless = self.is_settled() && waited > nanoseconds(self.plan.timeout) + EXPIRE_NS_MAX;
-                hopeless.then_some(Ending::GaveUp)
-            }
+            Stretch::Loading => self.is_hopeless(now).then_some(Ending::GaveUp),
         }
     }
 
-    /// How long a poll may sleep.
-    fn patience(&self) -> Duration {
-        let until = match self.stretch {
-            Stretch::WarmUp { until }
-            | Stretch::Measuring { until: Some(until) }
-            | Stretch::Draining { until } => until,
-            Stretch::Opening | Stretch::Measuring { until: None } => u64::MAX,
+    /// Whether messages are to be begun, and for a long while no connection came to that.
+    fn is_hopeless(&mut self, now: u64) -> bool {
+        let is_starved = self.slots.len() == self.connecting
+            && (matches!(self.load.pace, Pace::Closed { .. }) || self.load.waiting() > 0);
+        if !is_starved {
+            self.hope_at = now;
+        }
+        now - self.hope_at > nanoseconds(self.plan.timeout) + EXPIRE_NS_MAX
+    }
+
+    /// How long the poll may sleep. Sets the timer for a start that is due before that.
+    fn patience(&mut self) -> io::Result<Duration> {
+        let now = self.load.now();
+        let due = if self.stretch == Stretch::Loading { self.load.next_due() } else { None };
+        if let Some(due) = due {
+            let left = due.saturating_sub(now);
+            if left <= SPIN_NS {
+                return Ok(Duration::ZERO);
+            }
+            if left < nanoseconds(PATIENCE_MAX) {
+                self.timer.set(left - SPIN_NS)?;
+            }
+        }
+        let mark = match self.stretch {
+            Stretch::Opening => now + OPENING_NS,
+            Stretch::Loading if self.begins.is_none() => self.load.timeline.begins,
+            Stretch::Loading if self.ends.is_none() => self.load.timeline.ends,
+            Stretch::Loading => NEVER,
+            Stretch::Leaving { until } => until,
         };
-        let most =
-            if self.waiting > 0 { Duration::from_millis(1) } else { Duration::from_nanos(EXPIRE_NS_MIN) };
-        most.min(Duration::from_nanos(until.saturating_sub(self.load.now())))
+        let is_opening = self.failed > 0 || self.slots.len() < self.connections && self.connect_distance > 0;
+        let most = if is_opening { Duration::from_millis(1) } else { PATIENCE_MAX };
+        Ok(most.min(Duration::from_nanos(mark.saturating_sub(now))))
     }
 
     /// Closes the books.
-    fn end(mut self, ending: Ending) -> Run {
+    fn end(mut self, ending: Ending) -> Done {
         let now = self.load.now();
-        let ends = self.ends.unwrap_or_else(|| Mark { at: now, processor: processor_time() });
-        let drain = match self.stretch {
-            Stretch::Draining { .. } => self.load.tally,
-            Stretch::Measuring { until } => {
-                if until.is_none() {
-                    self.begins.at = self.load.first_begun_at.unwrap_or(now);
-                }
-                self.measured = self.load.tally;
-                Tally::default()
-            }
-            Stretch::Opening | Stretch::WarmUp { .. } => {
-                self.warm_up = self.load.tally;
-                self.begins = ends;
-                Tally::default()
-            }
-        };
-        let under_way = self.slots.keys().into_iter().filter_map(|key| self.slots.get(key));
-        let abandoned = under_way.filter(|connection| connection.stands() == Stands::Message).count() as u64;
-        let settled = self.warm_up.settled() + self.measured.settled() + drain.settled();
-        assert_eq!(self.load.begun, settled + abandoned, "every message begun is counted once");
-        Run {
-            measured: self.measured,
-            warm_up: self.warm_up,
-            drain,
-            elapsed: Duration::from_nanos(ends.at.saturating_sub(self.begins.at)),
-            processor: ends.processor.saturating_sub(self.begins.processor),
-            begun: self.load.begun,
-            abandoned,
-            pipelining: self.load.pipelining,
-            first_negative: self.load.first_negative,
+        if ending != Ending::Complete {
+            self.give_up(Outcome::Abandoned, now);
+        }
+        let (ended, reading) = self.ends.unwrap_or_else(|| (now, Reading::now()));
+        self.load.pulses.hand_on();
+        let tally = self.load.tally;
+        assert_eq!(tally.offered, tally.outcomes.total(), "every message offered has one outcome");
+        assert_eq!(tally.warm_up_offered, tally.warm_up.total(), "and so it is in the warm-up");
+        Done {
+            tally,
+            timeline: self.load.timeline,
+            ended,
+            left_waiting: self.left_waiting,
+            processor: self.begins.map(|begins| reading.since(&begins)).unwrap_or_default(),
+            facts: self.load.facts,
             first_failure: self.first_failure,
             ending,
         }
     }
 }
 
-/// Processor time that this process has used, in user and in kernel mode.
-fn processor_time() -> Duration {
-    let time = rustix::time::clock_gettime(rustix::time::ClockId::ProcessCPUTime);
-    Duration::new(time.tv_sec as u64, time.tv_nsec as u32)
-}
+/// The timer's name in the poll; no key is called so.
+const TIMER: Token = Token(usize::MAX);
 
-fn nanoseconds(duration: Duration) -> u64 {
-    u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX / 2)
-}
-
-/// The name we introduce ourselves by.
-const HOST_NAME: &str = "client.example";
-
-/// Connections without a banner at the same time: enough to keep a server busy, less than a usual backlog of 4,096.
+/// Connections that are not ready for a transaction at the same time: enough to keep a server busy, less than a usual
+/// backlog of 4,096.
 const CONNECTING_MAX: usize = 256;
 
 /// Failed connections opened again in a millisecond.
@@ -421,10 +538,25 @@ const EVENTS_PER_TURN: usize = 1024;
 /// Octets received in one system call: replies are small, and the buffer is to stay in the first-level cache.
 const RECEIVE_BUFFER: usize = 16 * 1024;
 
-/// How long messages under way, and QUITs, may last after the measured stretch.
-const DRAIN_MAX: Duration = Duration::from_secs(10);
+/// How long QUITs may last.
+const LEAVE_MAX: Duration = Duration::from_secs(10);
+
+/// The longest sleep: an interrupted run is to notice.
+const PATIENCE_MAX: Duration = Duration::from_millis(50);
+
+/// How often an opening run looks whether the other threads are ready.
+const OPENING_NS: u64 = 2_000_000;
+
+/// How long before a start the thread stops sleeping: a sleep ends so much late, seldom later.
+const SPIN_NS: u64 = 60_000;
 
 /// How often timeouts are looked for: an eighth of the timeout, between these.
 const EXPIRE_NS_MIN: u64 = 50_000_000;
 /// See [`EXPIRE_NS_MIN`].
 const EXPIRE_NS_MAX: u64 = 1_000_000_000;
+
+/// Where each thread begins in the list of source addresses.
+const SOURCES_STRIDE: u64 = 1 << 20;
+
+/// Sets the nonces apart from what else is drawn from the seed.
+const NONCES: u64 = 0x6e6f_6e63_6573;

@@ -18,14 +18,16 @@ fn lockstep_and_pipelined_runs_count_what_the_server_counted() {
         assert_eq!(ran.code(), Some(0), "{}", ran.stderr);
         assert_eq!((ran.count("/accepted"), Seen::get(&seen.accepted)), (200, 200), "{mode}");
         assert_eq!((ran.count("/phases/message/count"), ran.count("/phases/accept/count")), (200, 200));
-        assert_eq!((ran.count("/replies/250"), ran.count("/replies/354")), (3 + 600, 200));
+        assert_eq!((ran.replies(250), ran.replies(354), ran.replies(221)), (3 + 600, 200, 3));
         assert_eq!(Seen::get(&seen.data_octets), 200 * (3072 + 3));
         // EHLO and QUIT of each connection, and what a message takes.
         assert_eq!(Seen::get(&seen.receives), 3 * 2 + 200 * receives_a_message, "{mode}");
         assert_eq!(Seen::get(&seen.quits), 3);
         let json = ran.json();
-        assert_eq!((json["schema_version"].as_u64(), json["mode"].as_str()), (Some(1), Some(mode)));
-        assert_eq!((json["loop"].as_str(), json["ending"].as_str()), (Some("closed"), Some("complete")));
+        assert_eq!((json["schema_version"].as_u64(), json["mode"].as_str()), (Some(2), Some("closed")));
+        assert_eq!(ran.text("/speaking/grouping"), mode);
+        assert_eq!((json["valid"].as_bool(), json["ending"].as_str()), (Some(true), Some("complete")));
+        assert_eq!(ran.count("/offered"), 200);
         assert!(json["messages_per_second"].as_f64().is_some_and(|rate| rate > 0.0));
     }
 }
@@ -35,10 +37,13 @@ fn a_run_by_time_counts_every_message_in_one_of_its_stretches() {
     let (target, seen) = serve(Script::default());
     let ran = run(target, "--conns 4 --duration 300ms --warmup 100ms");
     assert_eq!(ran.code(), Some(0), "{}", ran.stderr);
-    let all = ran.count("/accepted") + ran.count("/warm_up/accepted") + ran.count("/drain/accepted");
+    let all = ran.count("/accepted") + ran.count("/warm_up/accepted");
     assert_eq!(all, Seen::get(&seen.accepted));
-    assert_eq!(ran.count("/begun"), all);
-    assert_eq!((ran.count("/warm_up/connect/count"), ran.count("/phases/connect/count")), (4, 0));
+    assert_eq!(ran.count("/offered") + ran.count("/warm_up/offered"), all);
+    assert_eq!(ran.count("/phases/connect/count"), 4);
+    let intervals = ran.json()["intervals"].as_array().unwrap().clone();
+    let sum = |name: &str| intervals.iter().map(|second| second[name].as_u64().unwrap()).sum::<u64>();
+    assert_eq!((sum("offered"), sum("accepted")), (ran.count("/offered"), ran.count("/accepted")));
     assert!(ran.stderr.contains("closed loop"), "{}", ran.stderr);
 }
 
@@ -59,7 +64,7 @@ fn nothing_is_pipelined_that_is_not_offered_and_the_report_says_so() {
     let ran = run(target, "--conns 1 --messages 10 --mode pipeline");
     assert_eq!((ran.code(), ran.count("/accepted")), (Some(0), 10));
     assert_eq!(Seen::get(&seen.receives), 2 + 30);
-    assert_eq!(ran.json()["pipelining_offered"].as_bool(), Some(false));
+    assert!(ran.text("/speaking/in_force").contains("PIPELINING is not offered"));
     assert!(ran.stderr.contains("PIPELINING is not offered"), "{}", ran.stderr);
 }
 
@@ -76,7 +81,7 @@ fn refusals_are_counted_by_class_and_the_verdict_quotes_one() {
         ] {
             let (target, seen) = serve(script.clone());
             let ran = run(target, &format!("--conns 2 --messages 50 --mode {mode}"));
-            assert_eq!((ran.code(), ran.count(pointer), ran.count("/accepted")), (Some(0), 50, 0), "{quote}");
+            assert_eq!((ran.code(), ran.count(pointer), ran.count("/accepted")), (Some(3), 50, 0), "{quote}");
             assert_eq!(Seen::get(&seen.accepted), 0);
             let json = ran.json();
             let verdict = json["verdict"].as_str().unwrap_or_default();
@@ -93,9 +98,9 @@ fn a_server_that_closes_in_the_midst_leaves_messages_unanswered_and_is_asked_aga
     let ran = run(target, "--conns 2 --messages 40");
     assert_eq!(ran.code(), Some(0), "{}", ran.stderr);
     assert_eq!(ran.count("/accepted"), Seen::get(&seen.accepted));
-    assert_eq!(ran.count("/accepted") + ran.count("/unanswered"), 40);
-    assert!(ran.count("/unanswered") >= 9);
-    assert_eq!(ran.count("/connection_failures/reset"), ran.count("/unanswered"));
+    assert_eq!(ran.count("/accepted") + ran.count("/broken"), 40);
+    assert!(ran.count("/broken") >= 9);
+    assert_eq!(ran.count("/connection_failures/reset"), ran.count("/broken"));
     assert!(ran.stderr.contains("NOT accepted"), "{}", ran.stderr);
 }
 
@@ -116,8 +121,13 @@ fn a_reply_that_never_comes_is_a_timeout() {
     // A reply that is not whole, for ever.
     let (target, _) = serve(Script { accept: |_| Some("250-almost\r\n"), ..Script::default() });
     let ran = run(target, "--conns 2 --messages 3 --timeout 1s");
-    assert_eq!((ran.code(), ran.count("/unanswered")), (Some(0), 3), "{}", ran.stderr);
+    assert_eq!((ran.code(), ran.count("/timed_out")), (Some(3), 3), "{}", ran.stderr);
     assert_eq!(ran.count("/connection_failures/timeout"), 3);
+    // With their full value, which is the timeout at least.
+    for phase in ["message", "accept"] {
+        assert_eq!(ran.count(&format!("/phases/{phase}/count")), 3);
+        assert!(ran.number(&format!("/phases/{phase}/p50_us")) >= 1e6);
+    }
     assert!(
         ran.stderr.contains("nothing was accepted") && ran.stderr.contains("no reply in 1s"),
         "{}",
@@ -166,7 +176,7 @@ fn a_server_that_goes_away_is_given_up() {
     });
     let ran = run(target, "--conns 1 --messages 100 --timeout 1s");
     server.join().unwrap();
-    assert_eq!((ran.code(), ran.count("/unanswered")), (Some(0), 1), "{}", ran.stderr);
+    assert_eq!((ran.code(), ran.count("/broken")), (Some(3), 1), "{}", ran.stderr);
     assert!(ran.stderr.contains("gave up"), "{}", ran.stderr);
     // It asks again, and does not flood: a thousand times a second at the most.
     assert!((1..10_000).contains(&ran.count("/connection_failures/connect")));
@@ -186,9 +196,8 @@ fn an_interrupted_run_still_reports() {
     let ran = finish(child);
     assert_eq!(ran.code(), Some(130), "{}", ran.stderr);
     assert_eq!(ran.json()["ending"].as_str(), Some("interrupted"));
-    let settled = ran.count("/accepted") + ran.count("/warm_up/accepted");
-    assert_eq!(ran.count("/begun"), settled + ran.count("/abandoned"));
-    assert!((10..=Seen::get(&seen.accepted)).contains(&settled));
+    assert_eq!(ran.count("/offered"), ran.count("/accepted") + ran.count("/abandoned"));
+    assert!((10..=Seen::get(&seen.accepted)).contains(&ran.count("/accepted")));
 }
 
 #[test]

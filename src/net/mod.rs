@@ -1,4 +1,5 @@
-//! Connections without a protocol: slots with generations, deadlines, and a stream with what was read ahead of it.
+//! Connections without a protocol: slots with generations, deadlines, and TLS.
 
 pub mod slots;
 pub mod timers;
+pub mod tls;

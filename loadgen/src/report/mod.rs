@@ -258,6 +258,16 @@ pub struct ConnectionFailures {
 }
 
 impl ConnectionFailures {
+    /// Adds another's.
+    pub fn add(&mut self, other: &ConnectionFailures) {
+        self.connect += other.connect;
+        self.refused += other.refused;
+        self.reset += other.reset;
+        self.timeout += other.timeout;
+        self.protocol += other.protocol;
+        self.tls += other.tls;
+    }
+
     /// All of them.
     pub fn total(&self) -> u64 {
         self.connect + self.refused + self.reset + self.timeout + self.protocol + self.tls
@@ -367,6 +377,8 @@ pub struct Step {
     pub accept: Latency,
     /// Whether it kept the objective; none if there was none.
     pub met: Option<bool>,
+    /// Whether the generator, not the server, was the limit.
+    pub client_bound: bool,
     /// Why it says nothing about the server.
     pub invalid_reason: Option<String>,
 }

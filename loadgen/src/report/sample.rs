@@ -389,6 +389,7 @@ fn step(rate: f64) -> Step {
         met: Some(report.phases.message.p99_us < 50_000.0),
         message: report.phases.message,
         accept: report.phases.accept,
+        client_bound: false,
         invalid_reason: None,
     }
 }

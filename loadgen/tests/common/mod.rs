@@ -19,7 +19,13 @@ pub struct Script {
     pub rcpt: &'static str,
     /// The reply to the final dot of the n-th message of a connection, from 0; none closes without a reply.
     pub accept: fn(u64) -> Option<&'static str>,
+    /// How long to wait before each write.
+    pub pause: Pause,
+    /// How long to wait before each reply to a final dot.
+    pub pause_to_accept: Pause,
 }
+
+pub type Pause = Arc<dyn Fn() -> Duration + Send + Sync>;
 
 impl Default for Script {
     fn default() -> Script {
@@ -29,6 +35,8 @@ impl Default for Script {
             mail: "250 2.1.0 ok\r\n",
             rcpt: "250 2.1.5 ok\r\n",
             accept: |_| Some("250 2.0.0 ok\r\n"),
+            pause: Arc::new(|| Duration::ZERO),
+            pause_to_accept: Arc::new(|| Duration::ZERO),
         }
     }
 }
@@ -93,6 +101,7 @@ fn converse(mut stream: TcpStream, script: &Script, seen: &Seen) -> std::io::Res
                 in_data = false;
                 seen.data_octets.fetch_add(end as u64, Ordering::SeqCst);
                 let Some(reply) = (script.accept)(messages) else { return Ok(()) };
+                thread::sleep((script.pause_to_accept)());
                 messages += 1;
                 seen.accepted.fetch_add(u64::from(reply.starts_with("250")), Ordering::SeqCst);
                 replies += reply;
@@ -119,6 +128,7 @@ fn converse(mut stream: TcpStream, script: &Script, seen: &Seen) -> std::io::Res
                 _ => "250 2.0.0 ok\r\n",
             };
         }
+        thread::sleep((script.pause)());
         stream.write_all(replies.as_bytes())?;
     }
 }
@@ -148,6 +158,30 @@ impl Ran {
     }
 }
 
+impl Ran {
+    /// Replies with this code, to whatever they answered.
+    pub fn replies(&self, code: u64) -> u64 {
+        let json = self.json();
+        let replies = json["replies"].as_array().unwrap().iter();
+        replies.filter(|reply| reply["code"] == code).map(|reply| reply["count"].as_u64().unwrap()).sum()
+    }
+
+    /// A text of the report.
+    pub fn text(&self, pointer: &str) -> String {
+        let json = self.json();
+        json.pointer(pointer)
+            .and_then(Value::as_str)
+            .unwrap_or_else(|| panic!("no {pointer} in {json:#}"))
+            .to_owned()
+    }
+
+    /// A number of the report.
+    pub fn number(&self, pointer: &str) -> f64 {
+        let json = self.json();
+        json.pointer(pointer).and_then(Value::as_f64).unwrap_or_else(|| panic!("no {pointer} in {json:#}"))
+    }
+}
+
 /// Starts the generator.
 pub fn start(target: SocketAddr, arguments: &str) -> Child {
     Command::new(env!("CARGO_BIN_EXE_loadgen"))
@@ -165,7 +199,7 @@ pub fn finish(child: Child) -> Ran {
     let id = child.id();
     let (sender, receiver) = mpsc::channel();
     thread::spawn(move || sender.send(child.wait_with_output()));
-    match receiver.recv_timeout(Duration::from_secs(60)) {
+    match receiver.recv_timeout(Duration::from_secs(240)) {
         Ok(output) => {
             let output = output.unwrap();
             Ran {
@@ -177,7 +211,7 @@ pub fn finish(child: Child) -> Ran {
         Err(_) => {
             let pid = rustix::process::Pid::from_raw(id as i32).unwrap();
             let _ = rustix::process::kill_process(pid, rustix::process::Signal::KILL);
-            panic!("the generator did not end in a minute");
+            panic!("the generator did not end in four minutes");
         }
     }
 }

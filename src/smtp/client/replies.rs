@@ -48,6 +48,11 @@ impl<'a> Reply<'a> {
         self.code / 100 == 5
     }
 
+    /// Negative completion, of either kind.
+    pub fn is_negative(&self) -> bool {
+        self.is_transient() || self.is_permanent()
+    }
+
     /// The text of each line, without code, separator and CRLF. Any octets but CR and LF: escape before printing.
     pub fn lines(&self) -> impl Iterator<Item = &'a [u8]> + use<'a> {
         self.octets.split_inclusive(|octet| *octet == b'\n').map(text)

@@ -1,0 +1,205 @@
+//! TLS without a socket of its own, over rustls: octets of the wire in, plaintext out, and the other way round. For a
+//! client (loadgen, `send`, relay) and a server alike.
+//!
+//! ```text
+//!             receive                       send
+//!   wire ──────────────▶ plain    plain ──────────────▶ at most TLS_UNSENT_MAX ──▶ flush ──▶ stream
+//!             └ what the handshake or an alert has to say waits there as well ──────┘
+//! ```
+//!
+//! The driver hands all that it received to [`receive`](Tls::receive), flushes while the session
+//! [`wants_write`](Tls::wants_write), after an error too (the peer is told why), and ends with [`close`](Tls::close).
+//! Where the stream ends, [`peer_has_closed`](Tls::peer_has_closed) tells an end from a cut. TLS 1.2 and 1.3 only (RFC
+//! 8996). Knows no SMTP; reads the wall clock and randomness by way of rustls, and no file but the system's certificates.
+
+mod config;
+#[cfg(test)]
+mod tests;
+
+use std::fmt;
+use std::io::{self, IoSlice, Write};
+use std::sync::Arc;
+
+use rustls::{
+    ClientConnection, Connection, HandshakeKind, InvalidMessage, ProtocolVersion, ServerConnection,
+};
+
+use crate::limits::TLS_UNSENT_MAX;
+
+pub use config::{ClientTls, Resumption, ServerName, ServerTls, TlsConfigError, Trust};
+
+/// One connection's TLS.
+pub struct Tls {
+    /// In a box: it is large, and most connections have none.
+    connection: Box<Connection>,
+    peer_has_closed: bool,
+}
+
+impl Tls {
+    /// The client's side, towards a server that must be `name`.
+    pub fn client(client: &ClientTls, name: &ServerName) -> Result<Tls, TlsError> {
+        let connection = ClientConnection::new(Arc::clone(&client.config), name.name.clone())?;
+        Ok(Tls::new(connection.into()))
+    }
+
+    /// The server's side.
+    pub fn server(server: &ServerTls) -> Result<Tls, TlsError> {
+        let connection = ServerConnection::new(Arc::clone(&server.config))?;
+        Ok(Tls::new(connection.into()))
+    }
+
+    fn new(mut connection: Connection) -> Tls {
+        connection.set_buffer_limit(Some(TLS_UNSENT_MAX));
+        Tls { connection: Box::new(connection), peer_has_closed: false }
+    }
+
+    /// Takes all of `wire`, which came from the stream, and appends what it says in plain to `plain`. There may be
+    /// something to [flush](Tls::flush) then, also if it fails; after an error there is no going on.
+    pub fn receive(&mut self, mut wire: &[u8], plain: &mut Vec<u8>) -> Result<(), TlsError> {
+        while !wire.is_empty() && !self.peer_has_closed {
+            // Takes some 4 KiB at a time; what is left over from before is less than a record, so that there is room.
+            if self.connection.read_tls(&mut wire).is_err() {
+                return Err(rustls::Error::General("no room for a record".into()).into());
+            }
+            let state = self.connection.process_new_packets()?;
+            let start = plain.len();
+            plain.resize(start + state.plaintext_bytes_to_read(), 0);
+            let mut filled = start;
+            while filled < plain.len() {
+                let count = io::Read::read(&mut self.connection.reader(), &mut plain[filled..]);
+                filled += count.expect("rustls said how much there is");
+            }
+            self.peer_has_closed = state.peer_has_closed();
+        }
+        Ok(())
+    }
+
+    /// Takes plaintext to be sent, two slices as one, and gives how many octets it took: none while more than
+    /// [`TLS_UNSENT_MAX`] wait to be [flushed](Tls::flush), or after an error. A client is to wait with it for the end of
+    /// the handshake; what a server says earlier waits for that here.
+    pub fn send(&mut self, plain: [&[u8]; 2]) -> usize {
+        let mut writer = self.connection.writer();
+        let written = match plain {
+            [only, []] | [[], only] => writer.write(only),
+            slices => writer.write_vectored(&slices.map(IoSlice::new)),
+        };
+        // An error here is the one that `receive` gave already.
+        written.unwrap_or(0)
+    }
+
+    /// Writes what waits to `stream`; gives whether all of it went out. That the stream would block is no error.
+    pub fn flush(&mut self, stream: &mut impl Write) -> io::Result<bool> {
+        while self.connection.wants_write() {
+            match self.connection.write_tls(stream) {
+                Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
+                Ok(_) => {}
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(false),
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(true)
+    }
+
+    /// Whether something waits to be [flushed](Tls::flush).
+    pub fn wants_write(&self) -> bool {
+        self.connection.wants_write()
+    }
+
+    /// Whether the handshake is under way: nothing is certain before its end.
+    pub fn is_handshaking(&self) -> bool {
+        self.connection.is_handshaking()
+    }
+
+    /// Says that nothing follows (close_notify, RFC 8446 6.1); to be flushed before the stream is closed.
+    pub fn close(&mut self) {
+        self.connection.send_close_notify();
+    }
+
+    /// Whether the peer said that nothing follows. A stream that ends without was cut, by whomever.
+    pub fn peer_has_closed(&self) -> bool {
+        self.peer_has_closed
+    }
+
+    /// The protocol's version, for people; none before it is agreed upon.
+    pub fn version(&self) -> Option<&'static str> {
+        match self.connection.protocol_version()? {
+            ProtocolVersion::TLSv1_2 => Some("TLS 1.2"),
+            ProtocolVersion::TLSv1_3 => Some("TLS 1.3"),
+            other => other.as_str(),
+        }
+    }
+
+    /// The cipher suite, as rustls calls it; none before it is agreed upon.
+    pub fn cipher_suite(&self) -> Option<&'static str> {
+        self.connection.negotiated_cipher_suite()?.suite().as_str()
+    }
+
+    /// Whether the handshake went on from an earlier session, which costs a fraction of a full one.
+    pub fn is_resumed(&self) -> bool {
+        self.connection.handshake_kind() == Some(HandshakeKind::Resumed)
+    }
+}
+
+impl fmt::Debug for Tls {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Tls {{ version: {:?}, handshaking: {} .. }}", self.version(), self.is_handshaking())
+    }
+}
+
+/// Why TLS came to nothing.
+#[derive(Debug, Clone, PartialEq)]
+pub struct TlsError {
+    fault: TlsFault,
+    cause: rustls::Error,
+}
+
+/// What kind of thing went wrong.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum TlsFault {
+    /// The peer's certificate: not from an authority that we trust, for another name, expired.
+    Certificate,
+    /// The peer does not speak TLS at all.
+    NotTls,
+    /// The peer gave up, and says why: our certificate, perhaps, or our name.
+    Alert,
+    /// Peer and we have no version or cipher suite in common.
+    NothingInCommon,
+    /// The peer, or somebody between, breaks the protocol; or the system has no randomness.
+    Protocol,
+}
+
+impl TlsError {
+    /// What kind of thing went wrong.
+    pub fn fault(&self) -> TlsFault {
+        self.fault
+    }
+}
+
+impl From<rustls::Error> for TlsError {
+    fn from(cause: rustls::Error) -> TlsError {
+        use InvalidMessage::{InvalidContentType, UnknownProtocolVersion};
+        use rustls::Error;
+        let fault = match &cause {
+            Error::InvalidCertificate(_) | Error::NoCertificatesPresented => TlsFault::Certificate,
+            Error::InvalidMessage(InvalidContentType | UnknownProtocolVersion) => TlsFault::NotTls,
+            Error::AlertReceived(_) => TlsFault::Alert,
+            Error::PeerIncompatible(_) => TlsFault::NothingInCommon,
+            _ => TlsFault::Protocol,
+        };
+        TlsError { fault, cause }
+    }
+}
+
+impl fmt::Display for TlsError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.fault {
+            TlsFault::NotTls => f.write_str("what the peer says is not TLS"),
+            TlsFault::NothingInCommon => write!(f, "no TLS in common with the peer: {}", self.cause),
+            TlsFault::Certificate | TlsFault::Alert => write!(f, "TLS: {}", self.cause),
+            TlsFault::Protocol => write!(f, "TLS failed: {}", self.cause),
+        }
+    }
+}
+
+impl std::error::Error for TlsError {}

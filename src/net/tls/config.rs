@@ -1,0 +1,191 @@
+//! What is set for many connections: whom a client trusts, and who a server is. From PEM in memory; reading the files is
+//! the caller's.
+
+use std::fmt;
+use std::sync::Arc;
+
+use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
+use rustls::crypto::{
+    CryptoProvider, WebPkiSupportedAlgorithms, aws_lc_rs, verify_tls12_signature, verify_tls13_signature,
+};
+use rustls::pki_types::pem::{self, PemObject};
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, UnixTime};
+use rustls::{ClientConfig, DigitallySignedStruct, RootCertStore, ServerConfig, SignatureScheme};
+
+/// Whom a client believes that a server is who it says.
+#[derive(Debug, Clone, Copy)]
+pub enum Trust<'a> {
+    /// The authorities that the system trusts.
+    System,
+    /// The authorities, or the very certificates, of a PEM file with these contents.
+    File(&'a [u8]),
+    /// Nobody is asked: every certificate is taken. Keeps out those who listen, not those who pose as the server.
+    Nobody,
+}
+
+/// Whether a client goes on from earlier sessions.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Resumption {
+    /// Where the server allows it.
+    On,
+    /// Never: every handshake is a full one.
+    Off,
+}
+
+/// What all TLS connections of a client share.
+#[derive(Debug, Clone)]
+pub struct ClientTls {
+    pub(super) config: Arc<ClientConfig>,
+}
+
+/// What all TLS connections of a server share.
+#[derive(Debug, Clone)]
+pub struct ServerTls {
+    pub(super) config: Arc<ServerConfig>,
+}
+
+/// Who a server must be, by its certificate.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ServerName {
+    pub(super) name: rustls::pki_types::ServerName<'static>,
+}
+
+impl ServerName {
+    /// Of a host: a domain in A-labels, or an IP address without brackets. None for what is neither.
+    pub fn new(host: &str) -> Option<ServerName> {
+        let host = host.strip_suffix('.').unwrap_or(host);
+        let name = rustls::pki_types::ServerName::try_from(host.to_owned()).ok()?;
+        Some(ServerName { name })
+    }
+}
+
+impl ClientTls {
+    /// For clients that trust as said. [`Trust::System`] reads the system's certificates, some 200 KiB of files.
+    pub fn new(trust: Trust<'_>, resumption: Resumption) -> Result<ClientTls, TlsConfigError> {
+        let provider = Arc::new(aws_lc_rs::default_provider());
+        let builder = ClientConfig::builder_with_provider(Arc::clone(&provider));
+        let builder = builder.with_safe_default_protocol_versions()?;
+        let builder = match trust {
+            Trust::System => builder.with_root_certificates(system_authorities()?),
+            Trust::File(pem) => builder.with_root_certificates(authorities(pem)?),
+            Trust::Nobody => {
+                let verifier = AnyCertificate { algorithms: provider.signature_verification_algorithms };
+                builder.dangerous().with_custom_certificate_verifier(Arc::new(verifier))
+            }
+        };
+        let mut config = builder.with_no_client_auth();
+        if resumption == Resumption::Off {
+            config.resumption = rustls::client::Resumption::disabled();
+        }
+        Ok(ClientTls { config: Arc::new(config) })
+    }
+}
+
+impl ServerTls {
+    /// Of a server with this chain of certificates, its own first, and the key of its own, each the contents of a PEM
+    /// file.
+    pub fn new(chain: &[u8], key: &[u8]) -> Result<ServerTls, TlsConfigError> {
+        let key = PrivateKeyDer::from_pem_slice(key).map_err(|_| TlsConfigError::NoKey)?;
+        let provider: Arc<CryptoProvider> = Arc::new(aws_lc_rs::default_provider());
+        let builder = ServerConfig::builder_with_provider(provider).with_safe_default_protocol_versions()?;
+        let config = builder.with_no_client_auth().with_single_cert(certificates(chain)?, key)?;
+        Ok(ServerTls { config: Arc::new(config) })
+    }
+}
+
+/// Why a configuration cannot be used.
+#[derive(Debug, Clone, PartialEq)]
+pub enum TlsConfigError {
+    /// No certificate in what should be PEM.
+    NoCertificate,
+    /// What looks like PEM is not.
+    Pem,
+    /// No private key in what should be PEM.
+    NoKey,
+    /// The system has no certificates of authorities where they usually are.
+    NoSystemAuthorities,
+    /// A certificate or key that cannot be used, or the two do not belong together.
+    Unusable(rustls::Error),
+}
+
+impl From<rustls::Error> for TlsConfigError {
+    fn from(error: rustls::Error) -> TlsConfigError {
+        TlsConfigError::Unusable(error)
+    }
+}
+
+impl fmt::Display for TlsConfigError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            TlsConfigError::NoCertificate => f.write_str("no certificate (BEGIN CERTIFICATE) in it"),
+            TlsConfigError::Pem => f.write_str("it is not PEM as it should be (RFC 7468)"),
+            TlsConfigError::NoKey => f.write_str("no private key (BEGIN PRIVATE KEY) in it"),
+            TlsConfigError::NoSystemAuthorities => f.write_str(
+                "the system has no certificates of authorities; install ca-certificates, or name a file of them",
+            ),
+            TlsConfigError::Unusable(error) => error.fmt(f),
+        }
+    }
+}
+
+impl std::error::Error for TlsConfigError {}
+
+fn certificates(pem: &[u8]) -> Result<Vec<CertificateDer<'static>>, TlsConfigError> {
+    let certificates: Result<Vec<_>, pem::Error> = CertificateDer::pem_slice_iter(pem).collect();
+    let certificates = certificates.map_err(|_| TlsConfigError::Pem)?;
+    if certificates.is_empty() { Err(TlsConfigError::NoCertificate) } else { Ok(certificates) }
+}
+
+fn authorities(pem: &[u8]) -> Result<RootCertStore, TlsConfigError> {
+    let mut store = RootCertStore::empty();
+    certificates(pem)?.into_iter().try_for_each(|certificate| store.add(certificate))?;
+    Ok(store)
+}
+
+/// What cannot be read among the system's is passed over: that is not our user's to mend.
+fn system_authorities() -> Result<RootCertStore, TlsConfigError> {
+    let mut store = RootCertStore::empty();
+    let (added, _) = store.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
+    if added == 0 { Err(TlsConfigError::NoSystemAuthorities) } else { Ok(store) }
+}
+
+/// Takes every certificate. That the server has its key is still checked, so that the session is with whoever showed it.
+#[derive(Debug)]
+struct AnyCertificate {
+    algorithms: WebPkiSupportedAlgorithms,
+}
+
+impl ServerCertVerifier for AnyCertificate {
+    fn verify_server_cert(
+        &self,
+        _end_entity: &CertificateDer<'_>,
+        _intermediates: &[CertificateDer<'_>],
+        _server_name: &rustls::pki_types::ServerName<'_>,
+        _ocsp_response: &[u8],
+        _now: UnixTime,
+    ) -> Result<ServerCertVerified, rustls::Error> {
+        Ok(ServerCertVerified::assertion())
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        verify_tls12_signature(message, certificate, signature, &self.algorithms)
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        verify_tls13_signature(message, certificate, signature, &self.algorithms)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.algorithms.supported_schemes()
+    }
+}
