@@ -163,7 +163,10 @@ fn a_starved_generator_says_so_and_its_latencies_are_invalid() {
     };
     let open = starved("--conns 10 --rate 1000 --duration 2s --warmup 0s");
     assert_eq!(open.code(), Some(11), "{}", open.stderr);
-    assert_eq!((&open.json()["valid"], &open.json()["self_check"]["client_bound"]), (&false.into(), &true.into()));
+    assert_eq!(
+        (&open.json()["valid"], &open.json()["self_check"]["client_bound"]),
+        (&false.into(), &true.into())
+    );
     assert!(open.text("/verdict").contains("INVALID: client-bound"), "{}", open.text("/verdict"));
     // As a throughput a closed loop stays what it is: what this generator could do.
     let closed = starved("--conns 10 --duration 2s --warmup 0s");

@@ -236,6 +236,14 @@ impl CellResults {
     pub fn title(&self) -> String {
         let size = self.size.replace("KiB", " KiB").replace("MiB", " MiB");
         let connections = if self.connections == 1 { "connection" } else { "connections" };
-        format!("{size}, {} {connections}, {}", count(self.connections.into()), self.way)
+        let delivered = if self.measured == Measured::Delivered { ", delivered" } else { "" };
+        format!("{size}, {} {connections}, {}{delivered}", count(self.connections.into()), self.way)
+    }
+}
+
+impl ServerFacts {
+    /// What its 250 means, in a word or two: `nothing`, `received`, `in memory`, `durable`.
+    pub fn promise(&self) -> &str {
+        self.durability.split_once(':').map_or(&*self.durability, |(promise, _)| promise)
     }
 }

@@ -67,10 +67,11 @@ fn cell_text(results: &Results, cell: &CellResults) -> String {
         Measured::Delivered => "in the Maildir, messages/s",
     };
     let mut text = format!("\n{}: {what}\n", cell.title());
+    let promise = "a 250 means";
     let head = ["median", "min to max", "of null", "x Postfix", "250 p50", "250 p99", "CPU/message"];
-    let _ = writeln!(text, "  {:<26}{}", "", columns(&head.map(String::from)));
+    let _ = writeln!(text, "  {:<26}{promise:<11}{}", "", columns(&head.map(String::from)));
     for server in results.servers.iter().filter(|server| takes_part(server, cell)) {
-        let _ = writeln!(text, "  {:<26}{}", server.name, row(cell, server));
+        let _ = writeln!(text, "  {:<26}{:<11}{}", server.name, server.promise(), row(cell, server));
     }
     text
 }
@@ -155,7 +156,7 @@ fn servers(results: &Results) -> String {
 pub fn memory(server: &ServerFacts) -> String {
     server.memory.as_ref().map_or("memory not measured".into(), |memory| {
         format!(
-            "{} after the start, {} more for each of {} idle connections",
+            "{} after the start, {} for each of {} idle connections",
             octets(memory.idle_octets as f64),
             octets(memory.octets_per_connection),
             count(memory.connections)
