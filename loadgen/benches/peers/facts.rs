@@ -36,6 +36,19 @@ fn of(lab: &Lab, kind: Kind) -> Result<ServerFacts, Failure> {
     }
     eprintln!("peers: {}: counts, and memory at rest", kind.name());
     facts.version = version(&lab.tools, kind);
+    match look(lab, kind, &mut facts) {
+        Ok(()) => {}
+        Err(Failure::Interrupted) => return Err(Failure::Interrupted),
+        Err(Failure::Broken(reason)) => {
+            eprintln!("peers: {} is left out: {reason}", kind.name());
+            facts.missing = Some(reason);
+        }
+    }
+    Ok(facts)
+}
+
+/// Starts it twice: as it is measured, and so that it counts.
+fn look(lab: &Lab, kind: Kind, facts: &mut ServerFacts) -> Result<(), Failure> {
     let server = Server::start(lab, kind, Purpose::Measure)?;
     facts.command = server.command().to_vec();
     facts.memory = Some(memory::measure(&server)?);
@@ -47,7 +60,7 @@ fn of(lab: &Lab, kind: Kind) -> Result<ServerFacts, Failure> {
         counted_by: counts.counted_by.into(),
         agree: counts.counted.map(|counted| counted == counts.accepted),
     });
-    Ok(facts)
+    Ok(())
 }
 
 /// Messages.

@@ -81,7 +81,7 @@ fn is_named(options: &Options, name: &str) -> bool {
 
 fn full() -> Plan {
     let (warm_up, measured, delivery) =
-        (Duration::from_secs(1), Duration::from_millis(2500), Duration::from_secs(10));
+        (Duration::from_secs(1), Duration::from_secs(2), Duration::from_secs(10));
     Plan {
         rounds: 5,
         warm_up,

@@ -70,48 +70,63 @@ impl Driver<'_> {
         Ok(runs)
     }
 
-    /// One run. Postfix has a process for each connection, and starts them while connections come; so that this is in
-    /// nobody's figures, they are opened once before. A server that did not finish, or whose queue does not empty, is started anew for the next.
+    /// One run. What cannot even be started has no figure, and the others go on.
     fn one(&mut self, cell: &Cell, kind: Kind) -> Result<RunFigures, Failure> {
-        let server = match self.running.remove(kind.key()) {
-            Some(server) => server,
-            None => Server::start(self.lab, kind, Purpose::Measure)?,
+        let mut figures = RunFigures { round: self.round, ..RunFigures::default() };
+        let started = match self.running.remove(kind.key()) {
+            Some(server) => Ok(server),
+            None => Server::start(self.lab, kind, Purpose::Measure),
         };
+        match started {
+            Ok(server) => self.load(cell, kind, server, &mut figures)?,
+            Err(Failure::Interrupted) => return Err(Failure::Interrupted),
+            Err(Failure::Broken(reason)) => figures.did_not_finish = Some(reason),
+        }
+        Ok(figures)
+    }
+
+    /// Loads a server, and keeps it for its next cell. One that did not finish, or whose queue does not empty, is stopped,
+    /// and started anew for the next; so is one that delivers, with an empty Maildir.
+    fn load(
+        &mut self,
+        cell: &Cell,
+        kind: Kind,
+        server: Server,
+        figures: &mut RunFigures,
+    ) -> Result<(), Failure> {
         if kind.transport().is_some() {
+            // Postfix starts a process for each connection as it comes; so that this is in nobody's figures, the processes
+            // are there before, from as many connections that come and go.
             memory::open(&server, cell.load.connections as usize)?;
         }
-        let before = server.group().processor_time();
-        let began = SystemTime::now();
         let cores = match cell.measured {
             Measured::Delivered => self.lab.cores.clone(),
             Measured::Accepted => vec![self.lab.generator_core],
         };
-        let ended = load::run(self.lab, &cell.load, server.address(), &cores, self.scratch.path())?;
-        let command = cell.load.arguments(server.address());
-        let mut figures = RunFigures { round: self.round, command, ..RunFigures::default() };
-        match ended {
+        let (before, began) = (server.group().processor_time(), SystemTime::now());
+        figures.command = cell.load.arguments(server.address());
+        match load::run(self.lab, &cell.load, server.address(), &cores, self.scratch.path())? {
             Ended::Done(report) => figures.take(&load::report(&report)?),
             Ended::Not(reason) => figures.did_not_finish = Some(reason),
         }
         if figures.did_not_finish.is_some() {
             server.stop();
-            return Ok(figures);
+            return Ok(());
         }
-        let all = figures.accepted + figures.warm_up_accepted;
-        let settled = server.settle(all)?;
+        let settled = server.settle(figures.all())?;
         let used = server.group().processor_time().saturating_sub(before);
-        figures.processor_us_per_message = used.as_secs_f64() * 1e6 / all.max(1) as f64;
-        if cell.measured == Measured::Delivered {
-            figures.delivered(&server, began, settled);
-        }
+        figures.processor_us_per_message = used.as_secs_f64() * 1e6 / figures.all().max(1) as f64;
         if settled.is_none() {
             figures.note = Some("not all had left its queue two minutes later".into());
+        }
+        if cell.measured == Measured::Delivered {
+            figures.delivered(&server, began, settled);
         }
         match cell.measured {
             Measured::Accepted if settled.is_some() => drop(self.running.insert(kind.key(), server)),
             _ => server.stop(),
         }
-        Ok(figures)
+        Ok(())
     }
 
     fn stop(self) {
@@ -137,9 +152,14 @@ fn not_again(round: u32, reason: &str) -> RunFigures {
 }
 
 impl RunFigures {
+    /// Accepted in the whole run.
+    fn all(&self) -> u64 {
+        self.accepted + self.warm_up_accepted
+    }
+
     /// The rate is that of delivery, from the first connection to the last file.
     fn delivered(&mut self, server: &Server, began: SystemTime, settled: Option<SystemTime>) {
-        let all = self.accepted + self.warm_up_accepted;
+        let all = self.all();
         let delivered = server.maildir().map_or(0, |maildir| count_files(&maildir));
         let spent = settled.unwrap_or_else(SystemTime::now).duration_since(began).unwrap_or_default();
         self.delivered = Some(delivered);
