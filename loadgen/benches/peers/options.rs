@@ -40,8 +40,8 @@ pub struct Options {
     #[arg(long, value_name = "DIR", default_value = "/var/tmp")]
     pub root: PathBuf,
 
-    /// Put everybody's data on a journaled ext4 in an image file of 10 GiB below --root (as root). Without a journal an
-    /// ext4 syncs less, which is unfair to nobody in promise but to some in speed
+    /// Put everybody's data on a journaled ext4 in an image file of 10 GiB below --root (as root). Without a journal,
+    /// creating and deleting files takes longer, which servers with a file for each message feel most
     #[arg(long)]
     pub loop_ext4: bool,
 
