@@ -103,12 +103,11 @@ pub fn built() -> Result<PathBuf, Failure> {
         .ok_or_else(|| Failure::new(format!("{} lies in no target directory", this.display())))
 }
 
-/// Builds the programs of this workspace as they are run in earnest: the profile of benches is that of releases, and what
-/// `cargo bench` has built already is not built again.
+/// Builds the programs of this workspace as they are run in earnest.
 pub fn build() -> Result<(), Failure> {
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     let status = Command::new(cargo)
-        .args(["build", "--profile", "bench", "--workspace", "--bins", "--examples"])
+        .args(["build", "--release", "--workspace", "--bins", "--examples"])
         .current_dir(workspace())
         .status()
         .map_err(|error| Failure::new(format!("cargo cannot be run: {error}")))?;
