@@ -50,6 +50,10 @@ pub const SCRAM_ITERATIONS_MAX: u32 = 10_000_000;
 /// The fewest that it makes (RFC 7677 4): whoever poses as the server and asks for one learns passwords by guessing.
 pub const SCRAM_ITERATIONS_MIN: u32 = 4096;
 
+/// Octets of a mail's body that a client rather copies behind its head than sends as a piece of its own: writev costs
+/// about 0.2 µs more than send, and so much is copied in less.
+pub const BODY_JOINED_MAX: usize = 4096;
+
 /// Octets of a user's name, and of a password, for AUTH: what a server must be able to take (RFC 4616 2).
 pub const CREDENTIAL_MAX: usize = 255;
 /// Octets of an AUTH command with its CRLF; a longer first message waits for the server's 334 (RFC 4954 4).

@@ -16,6 +16,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use fastrand::Rng;
 use fastsmtp::calendar::Date;
+use fastsmtp::limits::BODY_JOINED_MAX;
 use fastsmtp::smtp::Address;
 use fastsmtp::smtp::client::Form;
 
@@ -60,7 +61,7 @@ impl Generated {
     /// and not more than it was made for.
     pub fn compose(&self, telling: &Telling<'_>, octets: usize) -> (String, &Wire, usize) {
         assert!((2..=self.filler.len()).contains(&octets), "a size that was not asked for");
-        let mut head = String::with_capacity(HEAD_CAPACITY.min(octets));
+        let mut head = String::with_capacity(HEAD_CAPACITY + octets.min(BODY_JOINED_MAX));
         if octets as u64 >= WITH_ID_MIN {
             self.write_header(&mut head, telling, octets - 2);
         }
