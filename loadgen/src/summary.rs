@@ -9,6 +9,7 @@ use crate::objective::Figures;
 use crate::plan::{Pacing, Plan};
 use crate::processor::Reading;
 use crate::report::environment::{environment, rfc3339};
+use crate::report::units;
 use crate::report::{
     self, Ending, Interval, Latency, Mode, Phases, ReplyCount, Report, SCHEMA_VERSION, SelfCheck, Speaking,
     Step, Target, WarmUp,
@@ -188,7 +189,7 @@ fn invalid_reason(plan: &Plan, run: &Outcome, self_check: &SelfCheck) -> Option<
         return Some(match &self_check.schedule_lag {
             Some(lag) => format!(
                 "client-bound: starts came late (p99 {}), which is more than a tenth of the latency that was measured",
-                report::units::time(lag.p99_us)
+                units::time(lag.p99_us)
             ),
             None => "client-bound: the generator had no more processor time to spend".into(),
         });
@@ -226,7 +227,11 @@ fn verdict(
         parts.push(figures(plan, run));
         let errors = run.tally.outcomes.errors();
         if errors > 0 {
-            parts.push(format!("NOT accepted: {errors} of {}", run.tally.offered));
+            parts.push(format!(
+                "NOT accepted: {} of {}",
+                units::count(errors),
+                units::count(run.tally.offered)
+            ));
         }
         if run.tally.failures.total() > 0 {
             parts.push(format!("{} connections failed", run.tally.failures.total()));
@@ -243,12 +248,12 @@ fn verdict(
 fn figures(plan: &Plan, run: &Outcome) -> String {
     let mode = match run.pace {
         Pacing::Closed => "closed loop".to_owned(),
-        Pacing::Open(rate) => format!("open loop, {:.0}/s offered", rate.rate),
+        Pacing::Open(open) => format!("open loop, {} offered", units::rate(open.rate)),
     };
-    let p99 = |timing| report::units::time(run.tally.latency(timing).value_at_quantile(0.99) as f64 / 1e3);
+    let p99 = |timing| units::time(run.tally.latency(timing).value_at_quantile(0.99) as f64 / 1e3);
     format!(
-        "{:.0} messages/s accepted ({mode}, {}), p99 {} accept, {} message",
-        run.rate(),
+        "{} messages/s accepted ({mode}, {}), p99 {} accept, {} message",
+        units::number(run.rate()),
         in_force(plan, run),
         p99(Timing::Accept),
         p99(Timing::Message)
