@@ -157,6 +157,9 @@ impl Connection {
         loop {
             match self.transport.receive(buffer)? {
                 Received::End if self.stands == Stands::Leaving => return Err(End::Done),
+                Received::End if self.transport.is_handshaking() => {
+                    return Err(End::Tls("the server closed the connection in the TLS handshake".into()));
+                }
                 Received::End => return Err(End::Closed),
                 Received::Nothing => return Ok(()),
                 Received::Octets { count, is_all } => {
@@ -372,6 +375,18 @@ impl Connection {
         let is_leaving = self.stands == Stands::Leaving;
         self.settle(now, load);
         if is_leaving { End::Done } else { End::Refused(self.refusal) }
+    }
+
+    /// What an end comes to: a server that refuses service often hangs up, or falls silent, before our QUIT has its reply.
+    pub fn judged(&self, end: End) -> End {
+        match end {
+            End::Closed | End::Failed(_) | End::Timeout
+                if self.stands == Stands::Greeting && self.refusal != 0 =>
+            {
+                End::Refused(self.refusal)
+            }
+            end => end,
+        }
     }
 
     /// Counts what a connection that has ended leaves behind; gives how far it had come.
