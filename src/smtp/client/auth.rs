@@ -111,6 +111,15 @@ impl Credentials {
         })
     }
 
+    /// Whether a text shows the password, plain or as PLAIN and LOGIN say it: for what a server says, which may be what
+    /// it was told.
+    pub fn are_shown_in(&self, text: &[u8]) -> bool {
+        let Credentials { user, password, .. } = self;
+        let forms =
+            [password.clone(), sasl::encode(password.as_bytes()), sasl::encode(&sasl::plain(user, password))];
+        forms.iter().any(|form| text.windows(form.len()).any(|octets| octets == form.as_bytes()))
+    }
+
     /// Whether the password may go over a connection without TLS.
     pub(super) fn clear(&self) -> ClearText {
         self.clear
