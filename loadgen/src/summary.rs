@@ -31,7 +31,7 @@ pub fn report(plan: &Plan, run: &Outcome) -> Report {
     Report {
         schema_version: SCHEMA_VERSION,
         loadgen: env!("CARGO_PKG_VERSION").into(),
-        command: std::env::args().collect(),
+        command: std::env::args_os().map(|argument| argument.to_string_lossy().into_owned()).collect(),
         started: rfc3339(run.started),
         verdict,
         valid: invalid_reason.is_none(),
