@@ -35,6 +35,10 @@ use crate::verify::Request;
     max_term_width = 100,
     args_conflicts_with_subcommands = true,
     subcommand_negates_reqs = true,
+    // So that an error names the option.
+    allow_negative_numbers = true,
+    // So that an error names the option.
+    allow_negative_numbers = true,
     after_long_help = EXAMPLES
 )]
 struct Arguments {

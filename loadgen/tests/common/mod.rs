@@ -1,6 +1,7 @@
 //! A server that follows a script and counts what it accepted; and the generator run against it, bounded in time.
 #![allow(dead_code)] // each test uses a part of it
 
+pub mod fastsmtp;
 pub mod peer;
 pub mod post;
 
@@ -183,9 +184,7 @@ pub fn start(target: SocketAddr, arguments: &str) -> Child {
 
 /// The generator's command line: to be added to, and to be run by [`finish`] of [`spawn`].
 pub fn command(target: SocketAddr, arguments: &str) -> Command {
-    let mut command = program(arguments);
-    command.args(["--target", &target.to_string()]);
-    command
+    program(&format!("--target {target} {arguments}"))
 }
 
 /// The generator's command line without a target.
