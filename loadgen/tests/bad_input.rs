@@ -393,7 +393,7 @@ fn too_few_descriptors_are_told_before_the_run() {
     command.args(arguments).args(["--target", &target, "--conns", "1000", "--messages", "10"]);
     let ran = finish(spawn(&mut command));
     if ran.stderr.contains("setpriv") {
-        println!("skipped: who may not drop a capability has none to drop: {}", ran.stderr);
+        eprintln!("skipped: who may not drop a capability has none to drop: {}", ran.stderr);
         return;
     }
     // With fewer messages than connections only so many are opened.
@@ -420,7 +420,7 @@ fn thousands_of_connections_work_where_descriptors_allow() {
     child.kill().unwrap();
     child.wait().unwrap();
     if ran.code() == Some(2) && ran.stderr.contains("descriptors") {
-        println!("skipped: {}", ran.stderr);
+        eprintln!("skipped: {}", ran.stderr);
         return;
     }
     assert_eq!((ran.code(), ran.count("/accepted")), (Some(0), 6000), "{}", ran.stderr);
