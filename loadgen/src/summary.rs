@@ -133,7 +133,8 @@ impl Figures for Outcome {
     }
 }
 
-fn ending(ending: &generator::Ending) -> (Ending, Option<String>) {
+/// How a run ended, as the document says it.
+pub fn ending(ending: &generator::Ending) -> (Ending, Option<String>) {
     match ending {
         generator::Ending::Complete => (Ending::Complete, None),
         generator::Ending::Interrupted => (Ending::Interrupted, Some("a signal ended the run".into())),
@@ -184,6 +185,9 @@ fn invalid_reason(plan: &Plan, run: &Outcome, self_check: &SelfCheck) -> Option<
             "client-bound: {dropped} starts were dropped, since too many waited (--max-queue)"
         ));
     }
+    if run.tally.offered == 0 {
+        return Some("no message was due in the measured time".into());
+    }
     if must_keep_time && self_check.client_bound {
         return Some(match &self_check.schedule_lag {
             Some(lag) => format!(
@@ -220,7 +224,9 @@ fn verdict(
         parts.push(format!("objective {met} ({})", objective.text));
     }
     let accepted = run.tally.outcomes.of(tally::Outcome::Accepted);
-    if accepted == 0 {
+    if run.tally.offered == 0 {
+        parts.push("nothing was measured".into());
+    } else if accepted == 0 {
         parts.push(format!("nothing was accepted: {}", example(run)));
     } else {
         parts.push(figures(plan, run));
@@ -243,7 +249,7 @@ fn verdict(
 fn figures(plan: &Plan, run: &Outcome) -> String {
     let mode = match run.pace {
         Pacing::Closed => "closed loop".to_owned(),
-        Pacing::Open(rate) => format!("open loop, {:.0}/s offered", rate.rate),
+        Pacing::Open(rate) => format!("open loop, {} offered", report::units::rate(rate.rate)),
     };
     let p99 = |timing| report::units::time(run.tally.latency(timing).value_at_quantile(0.99) as f64 / 1e3);
     format!(
