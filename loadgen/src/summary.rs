@@ -234,6 +234,10 @@ fn verdict(
         if errors > 0 {
             parts.push(format!("NOT accepted: {errors} of {}", run.tally.offered));
         }
+        let refused = refused_recipients(plan, run);
+        if refused > 0 {
+            parts.push(format!("{refused} recipients were refused"));
+        }
         if run.tally.failures.total() > 0 {
             parts.push(format!("{} connections failed", run.tally.failures.total()));
         }
@@ -246,6 +250,13 @@ fn verdict(
     parts.join("; ")
 }
 
+/// Recipients that the server did not take; an accepted message may have some.
+fn refused_recipients(plan: &Plan, run: &Outcome) -> u64 {
+    let is_about_one = |phase: &str| phase == "rcpt" || phase == "accept" && plan.manner.hello.is_lmtp();
+    let replies = run.tally.replies().filter(|(phase, code, _)| is_about_one(phase) && *code >= 400);
+    replies.map(|(.., count)| count).sum()
+}
+
 fn figures(plan: &Plan, run: &Outcome) -> String {
     let mode = match run.pace {
         Pacing::Closed => "closed loop".to_owned(),
@@ -253,8 +264,8 @@ fn figures(plan: &Plan, run: &Outcome) -> String {
     };
     let p99 = |timing| report::units::time(run.tally.latency(timing).value_at_quantile(0.99) as f64 / 1e3);
     format!(
-        "{:.0} messages/s accepted ({mode}, {}), p99 {} accept, {} message",
-        run.rate(),
+        "{} messages/s accepted ({mode}, {}), p99 {} accept, {} message",
+        report::units::number(run.rate()),
         in_force(plan, run),
         p99(Timing::Accept),
         p99(Timing::Message)

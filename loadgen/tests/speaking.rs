@@ -135,6 +135,7 @@ fn lmtp_has_a_reply_for_each_recipient_and_a_message_counts_once() {
         };
         assert_eq!((to_data(250), to_data(452)), (20, 10), "{mode}");
         assert_eq!((ran.replies(550), ran.count("/phases/accept/count")), (10, 10));
+        assert!(ran.text("/verdict").contains("20 recipients were refused"), "{}", ran.text("/verdict"));
         assert_eq!(ran.text("/speaking/protocol"), "lmtp");
         assert!(ran.text("/speaking/in_force").starts_with("LMTP, "));
         server.content();
