@@ -127,6 +127,15 @@ impl Connection {
 
     /// Does what an event allows. What is received goes to `buffer`, for a moment.
     pub fn drive(&mut self, event: &event::Event, load: &mut Load, buffer: &mut [u8]) -> Result<(), End> {
+        match self.act(event, load, buffer) {
+            Err(End::Failed(error)) if self.stands != Stands::Connecting => {
+                Err(self.last_words(error, load, buffer))
+            }
+            done => done,
+        }
+    }
+
+    fn act(&mut self, event: &event::Event, load: &mut Load, buffer: &mut [u8]) -> Result<(), End> {
         let is_ending = event.is_read_closed() || event.is_error();
         if self.stands == Stands::Connecting && !event.is_error() {
             self.connected(load)?;
@@ -180,6 +189,22 @@ impl Connection {
                 }
             }
         }
+    }
+
+    /// What a failure comes to. A server that refuses in the midst of the mail data and hangs up makes our sends fail, but
+    /// what it said is still there.
+    fn last_words(&mut self, error: io::Error, load: &mut Load, buffer: &mut [u8]) -> End {
+        while let Ok(Received::Octets { count, .. }) = self.transport.receive(buffer) {
+            let now = load.now();
+            let heard = match self.transport.take_plain() {
+                Some(plain) => self.hear(&plain, now, load),
+                None => self.hear(&buffer[..count], now, load),
+            };
+            if let Err(end) = heard {
+                return end;
+            }
+        }
+        End::Failed(error)
     }
 
     /// Takes note of a handshake that has come to its end.

@@ -295,6 +295,34 @@ fn a_server_that_stops_taking_mail_data_is_a_timeout() {
 }
 
 #[test]
+fn a_refusal_in_the_middle_of_the_mail_data_is_heard_though_the_server_hangs_up() {
+    for manner in &MANNERS[..3] {
+        let is_chunked = manner.is_chunked;
+        let lockstep = manner.arguments == MANNERS[0].arguments;
+        let arguments = "--conns 1 --messages 2 --size 9MiB --timeout 20s";
+        let (ran, _) = go_wrong(*manner, Stage::Mail, arguments, move |peer| {
+            peer.say("250 ok\r\n")?;
+            if lockstep {
+                peer.hear_line()?;
+            }
+            peer.say("250 ok\r\n")?;
+            if lockstep {
+                peer.hear_line()?;
+            }
+            if !is_chunked {
+                peer.say("354 go\r\n")?;
+            }
+            peer.hear_octets(10_000)?;
+            // What was not heard makes this end a reset.
+            peer.say("452 4.3.1 full\r\n")
+        });
+        assert!(ran.text("/verdict").contains("452 4.3.1 full"), "{manner:?}: {}", ran.text("/verdict"));
+        let refused = if is_chunked { ran.count("/broken") } else { ran.count("/refused_transient") };
+        assert_eq!(refused, 2, "{manner:?}: {}", ran.stderr);
+    }
+}
+
+#[test]
 fn a_server_that_hangs_up_at_any_stage_breaks_the_message_and_is_not_flooded() {
     for manner in MANNERS {
         for stage in STAGES.into_iter().filter(|stage| manner.has(*stage)) {

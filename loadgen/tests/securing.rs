@@ -13,13 +13,15 @@ use tempfile::TempDir;
 
 const HOST: &str = "127.0.0.1";
 
-/// The authority of a certificate in a file; and arguments that name it.
+const LOAD: &str = "--conns 2 --messages 6 --timeout 20s";
+
+/// The authority of a certificate in a file; and the argument that names it.
 fn trust(certificate: &Certificate) -> (TempDir, String) {
     let directory = tempfile::tempdir().unwrap();
     let file = directory.path().join("ca.pem");
     fs::write(&file, &certificate.authority).unwrap();
-    let arguments = format!("--conns 2 --messages 6 --timeout 20s --ca {}", file.display());
-    (directory, arguments)
+    let argument = format!("--ca {}", file.display());
+    (directory, argument)
 }
 
 /// Insists on code 3 and the sentence, in the report and beside it.
@@ -48,8 +50,8 @@ fn messages_go_under_tls_however_it_was_begun() {
         ("starttls", false, &trusting[..]),
         ("auto", false, &trusting),
         ("implicit", true, &trusting),
-        ("starttls", false, "--conns 2 --messages 6 --insecure"),
-        ("implicit", true, "--conns 2 --messages 6 --insecure"),
+        ("starttls", false, "--insecure"),
+        ("implicit", true, "--insecure"),
         ("starttls", false, &format!("{trusting} --full-handshakes")),
     ] {
         // Who asks nobody takes a certificate of another name too.
@@ -59,7 +61,7 @@ fn messages_go_under_tls_however_it_was_begun() {
             false => Post { starttls: Some(server), ..Post::default() },
         };
         let (server, book) = post.open();
-        let ran = run(server.address, &format!("{trust} --tls {tls}"));
+        let ran = run(server.address, &format!("{LOAD} {trust} --tls {tls}"));
         assert_eq!((ran.code(), ran.count("/accepted")), (Some(0), 6), "{tls} {trust}: {}", ran.stderr);
         let taken = book.lock().unwrap().clone();
         assert!(taken.len() == 6 && taken.iter().all(|mail| mail.secured), "{tls}");
@@ -73,12 +75,27 @@ fn messages_go_under_tls_however_it_was_begun() {
 }
 
 #[test]
+fn sessions_are_resumed_unless_full_handshakes_are_asked_for() {
+    let certificate = certificate(HOST);
+    let (_directory, trusting) = trust(&certificate);
+    for (arguments, resumed) in [("", 3), ("--full-handshakes", 0)] {
+        let (server, book) = Post { starttls: Some(certificate.server.clone()), ..Post::default() }.open();
+        let load = "--conns 1 --messages 4 --messages-per-conn 1 --tls starttls";
+        let ran = run(server.address, &format!("{load} {trusting} {arguments}"));
+        assert_eq!((ran.code(), ran.count("/accepted")), (Some(0), 4), "{}", ran.stderr);
+        assert_eq!(book.lock().unwrap().iter().filter(|mail| mail.resumed).count(), resumed, "{arguments}");
+        assert!(ran.count("/phases/tls/count") >= 4);
+    }
+}
+
+#[test]
 fn large_messages_go_whole_under_tls() {
     let certificate = certificate(HOST);
     let (_directory, trusting) = trust(&certificate);
     for mode in ["pipeline", "bdat"] {
         let (server, book) = Post { implicit: Some(certificate.server.clone()), ..Post::default() }.open();
-        let ran = run(server.address, &format!("{trusting} --tls implicit --size 500KiB --mode {mode}"));
+        let ran =
+            run(server.address, &format!("{LOAD} {trusting} --tls implicit --size 500KiB --mode {mode}"));
         assert_eq!((ran.code(), ran.count("/accepted")), (Some(0), 6), "{}", ran.stderr);
         assert!(book.lock().unwrap().iter().all(|mail| mail.data.len() == 512_000));
         server.content();
@@ -143,14 +160,14 @@ fn a_certificate_of_another_authority_or_name_is_refused_and_the_server_is_told(
         });
         let (_directory, trusting) = trust(trusted);
         let tls = if implicit { "implicit" } else { "starttls" };
-        let ran = run(server.address, &format!("{trusting} --tls {tls} --tls-name {name}"));
+        let ran = run(server.address, &format!("{LOAD} {trusting} --tls {tls} --tls-name {name}"));
         no_service(&ran, sentence);
         assert_eq!((ran.count("/connection_failures/tls"), server.content()), (1, 1));
     }
     // The name that it has is fine, whatever the address.
     let (server, _) = Post { implicit: Some(ours.server.clone()), ..Post::default() }.open();
     let (_directory, trusting) = trust(&ours);
-    let ran = run(server.address, &format!("{trusting} --tls implicit --tls-name mx.example"));
+    let ran = run(server.address, &format!("{LOAD} {trusting} --tls implicit --tls-name mx.example"));
     assert_eq!((ran.code(), ran.count("/accepted")), (Some(0), 6), "{}", ran.stderr);
 }
 
@@ -248,8 +265,7 @@ fn a_reply_that_tls_does_not_vouch_for_whole_is_no_acceptance() {
         peer.stream.shutdown(Shutdown::Both)
     });
     let (_directory, trusting) = trust(&certificate);
-    let arguments =
-        format!("{trusting} --conns 1 --messages 3 --tls implicit").replacen("--conns 2 --messages 6", "", 1);
+    let arguments = format!("{trusting} --conns 1 --messages 3 --tls implicit");
     let ran = run(server.address, &arguments);
     assert_eq!((ran.code(), ran.count("/accepted"), ran.count("/broken")), (Some(3), 0, 3), "{}", ran.stderr);
     assert!(ran.text("/verdict").contains("closed the connection"), "{}", ran.text("/verdict"));

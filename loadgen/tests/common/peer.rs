@@ -70,6 +70,10 @@ impl Peer {
         self.tls.is_some()
     }
 
+    pub fn is_resumed(&self) -> bool {
+        self.tls.as_ref().is_some_and(Tls::is_resumed)
+    }
+
     pub fn say(&mut self, text: &str) -> io::Result<()> {
         let Some(tls) = &mut self.tls else { return self.stream.write_all(text.as_bytes()) };
         let mut left = text.as_bytes();

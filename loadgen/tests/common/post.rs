@@ -46,6 +46,8 @@ pub struct Taken {
     pub peer: IpAddr,
     pub connection: usize,
     pub secured: bool,
+    /// Whether the handshake went on from an earlier one.
+    pub resumed: bool,
     pub reverse_path: String,
     /// Those that were granted.
     pub forward_paths: Vec<String>,
@@ -149,6 +151,7 @@ impl Post {
                 peer: connection.0,
                 connection: connection.1,
                 secured: connection.2,
+                resumed: peer.is_resumed(),
                 reverse_path: reverse_path.to_owned(),
                 forward_paths,
                 data,
