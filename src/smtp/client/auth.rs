@@ -293,6 +293,17 @@ mod tests {
     }
 
     #[test]
+    fn a_password_is_known_again_in_each_form_that_it_is_said_in() {
+        let credentials = Credentials::new("tim", "pencil", None, ClearText::Refused).unwrap();
+        for text in ["535 pencil is wrong", "535 cGVuY2ls", "535 what is AHRpbQBwZW5jaWw=?"] {
+            assert!(credentials.are_shown_in(text.as_bytes()), "{text}");
+        }
+        for text in ["", "535 wrong", "535 penci", "535 tim dGlt"] {
+            assert!(!credentials.are_shown_in(text.as_bytes()), "{text}");
+        }
+    }
+
+    #[test]
     fn a_salted_password_is_made_once_for_a_salt() {
         let credentials = Credentials::new("user", "pencil", None, ClearText::Refused).unwrap();
         let scram = Scram::new("user", "abc");
