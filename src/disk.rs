@@ -47,7 +47,8 @@ pub trait File: Send + Sync {
     fn allocate(&self, size: u64) -> io::Result<()>;
     /// Makes the file's data durable, and of its metadata what reading the data needs (fdatasync).
     fn sync_data(&self) -> io::Result<()>;
-    /// Forgets cached pages that are clean, so that the next read shows what the disk holds.
+    /// Has the disk begin to write cached pages that are not on it yet, and waits for none; forgets those that are clean, so
+    /// that the next read shows what the disk holds.
     fn drop_cache(&self) -> io::Result<()>;
     /// The file's length in octets.
     fn size(&self) -> io::Result<u64>;

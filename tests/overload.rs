@@ -9,7 +9,7 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::io::Write;
 use std::net::{SocketAddr, TcpStream};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -202,30 +202,58 @@ fn many_of_the_largest_messages_at_once_are_all_taken_in_the_memory_that_it_may_
     let (_root, data) = data();
     let (size_text, memory_text) = (size.to_string(), memory.to_string());
     let server = Server::start(&data, &["--max-message-size", &size_text, "--memory", &memory_text]);
-    hello(&server).say("QUIT\r\n", "221");
+    let mut small = hello(&server);
+    let begun = Instant::now();
+    let alone = delays_of_small_mail(&mut small, || begun.elapsed() > Duration::from_secs(2));
     let base = server.peak_memory();
-    let (address, put_off) = (server.address(), &AtomicU64::new(0));
+    let (address, put_off, taken) = (server.address(), &AtomicU64::new(0), &AtomicU64::new(0));
     let line = "0123456789abcdef0123456789abcdef0123456789abcdef0123456789abc\r\n".repeat(1 << 14);
     let content = &line.repeat(size as usize / line.len());
-    thread::scope(|scope| {
+    let beside = thread::scope(|scope| {
         for _ in 0..count {
-            scope.spawn(move || send_until_taken(address, content, put_off));
+            scope.spawn(move || {
+                send_until_taken(address, content, put_off);
+                taken.fetch_add(1, Ordering::SeqCst);
+            });
         }
+        let is_over = || taken.load(Ordering::SeqCst) == count as u64 || begun.elapsed() > PATIENCE * 4;
+        delays_of_small_mail(&mut small, is_over)
     });
     let more = server.peak_memory().saturating_sub(base);
-    let files = wait_for_mail(&data, count);
-    assert!(files.iter().all(|file| fs::metadata(file).unwrap().len() > content.len() as u64));
+    let files = wait_for_mail(&data, count + alone.len() + beside.len());
+    let is_large = |file: &&PathBuf| fs::metadata(file).unwrap().len() > content.len() as u64;
+    assert_eq!(files.iter().filter(is_large).count(), count);
     println!(
-        "messages={count} of_mib={} memory_mib={} base_mib={} peak_above_base_mib={:.1} put_off={}",
+        "messages={count} of_mib={} memory_mib={} base_mib={} peak_above_base_mib={:.1} put_off={} \
+         p99_ms_of_small_mail={:.1} alone={:.1}",
         size >> 20,
         memory >> 20,
         base >> 20,
         more as f64 / (1 << 20) as f64,
-        put_off.load(Ordering::SeqCst)
+        put_off.load(Ordering::SeqCst),
+        p99_ms(beside),
+        p99_ms(alone)
     );
     assert!(more <= memory + (32 << 20), "{more} octets more than at the start");
     assert_eq!(put_off.load(Ordering::SeqCst), 0, "large mail goes to disk before it is put off");
     assert_eq!(server.stop().code(), Some(0));
+}
+
+/// Sends one small message after the other; how long each waited for its 250.
+fn delays_of_small_mail(talk: &mut Talk, is_over: impl Fn() -> bool) -> Vec<Duration> {
+    let mut delays = Vec::new();
+    while !is_over() || delays.is_empty() {
+        talk.begin();
+        let sent = Instant::now();
+        talk.say("Subject: small\r\n\r\nbeside large ones\r\n.\r\n", "250");
+        delays.push(sent.elapsed());
+    }
+    delays
+}
+
+fn p99_ms(mut delays: Vec<Duration>) -> f64 {
+    delays.sort();
+    delays[delays.len() * 99 / 100].as_secs_f64() * 1000.0
 }
 
 /// Sends one message again and again until it is taken.

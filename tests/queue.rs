@@ -192,11 +192,11 @@ fn held_mail_survives_kill_and_restart_and_the_next_start_tries_it_at_once() {
 }
 
 #[test]
-fn what_is_removed_is_never_delivered_on_a_running_server_and_on_a_stopped_one() {
+fn what_is_removed_is_not_tried_again_on_a_running_server_and_on_a_stopped_one() {
     let (_root, data, server) = server_with_obstacle();
     let ids = [send(&server, &["broken"]), send(&server, &["broken"])];
     wait_for_held(&data, &server, 2);
-    assert_eq!(queue_ok(&data, &["remove", &ids[0]]), "removed 1 message, never to be delivered\n");
+    assert_eq!(queue_ok(&data, &["remove", &ids[0]]), "removed 1 message, not to be tried again\n");
     wait_until("the server knows", || server.log().contains(&format!("removed id={}", ids[0])));
     assert_eq!(server.stop().code(), Some(0));
     assert_eq!(queue_json(&data, &["remove", &ids[1]])["removed"], serde_json::json!([ids[1]]));

@@ -383,6 +383,30 @@ fn a_large_message_behind_one_that_was_reset_is_only_itself() {
     assert_eq!(server.stop().code(), Some(0));
 }
 
+// Chunks that each came in one piece, as those below the 16 KiB do that commands are read by, were never handed out: all
+// of such a message stayed in memory, up to the size limit, and then went to the log.
+#[test]
+fn a_large_message_in_small_chunks_goes_to_a_file_as_well() {
+    let (_root, data) = data();
+    let server = Server::start(&data, &["--memory", "8MiB"]);
+    let (chunk, chunks) = ("0123456789abcd\r\n".repeat(500), 1200);
+    let mut talk = server.connect();
+    talk.hello();
+    talk.say("MAIL FROM:<sender@client.example>\r\n", "250");
+    talk.say("RCPT TO:<user@example.com>\r\n", "250");
+    let base = server.peak_memory();
+    for _ in 0..chunks {
+        talk.say(format!("BDAT {}\r\n{chunk}", chunk.len()), "250 2.0.0");
+    }
+    assert_eq!(fs::read_dir(data.join("spool/spill")).unwrap().count(), 1, "it has a file");
+    let grown = server.peak_memory() - base;
+    assert!(grown < 6 << 20, "{grown} octets more for {}", chunks * chunk.len());
+    talk.say("BDAT 0 LAST\r\n", "250 2.0.0 queued");
+    let octets = fs::read(&wait_for_mail(&data, 1)[0]).unwrap();
+    assert!(octets.ends_with(chunk.repeat(chunks).as_bytes()));
+    assert_eq!(server.stop().code(), Some(0));
+}
+
 #[test]
 fn a_large_message_that_is_given_up_leaves_no_file() {
     let (_root, data) = data();

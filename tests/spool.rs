@@ -793,6 +793,57 @@ fn a_batch_in_the_stead_of_one_that_found_no_space_is_not_taken_for_damage() {
     assert_eq!((found.iter().map(|(id, _)| *id).collect::<Vec<_>>(), damage), (ids, vec![]));
 }
 
+/// Writes a large message to its file and appends it.
+fn append_large(spool: &mut Spool, message: Message) -> QueueId {
+    let spill = spool.spill(message.trace.len() as u64);
+    let SpillDone::Finished(spilled) = spill.finish(message.data.clone()).run() else {
+        panic!("nothing strikes here");
+    };
+    spool.append_spilled(Message { data: Vec::new(), ..message }, 0, spilled).unwrap()
+}
+
+// A large message was put off, since there was no space for its batch, and its file was removed. What took the batch
+// back was not synced: a crash lost it, so the next start found a record whose file was gone and cried damage.
+#[test]
+fn a_large_message_that_was_put_off_is_no_damage_after_any_crash() {
+    for crash in (0..200).map(Crash::Any).chain([Crash::Lost, Crash::Kept]) {
+        let disk = FaultyDisk::new(8);
+        let (mut spool, _) = Spool::recover(Arc::new(disk.clone()), OPTIONS).unwrap();
+        append_large(&mut spool, message(1, 9000));
+        let batch = spool.submit(0).unwrap();
+        let disk = disk.clone().with(disk.operations(), Fault::Error(ENOSPC));
+        assert!(spool.committed(batch.run()).is_err());
+        disk.heal();
+        while let Some(prepare) = spool.prepare(0) {
+            spool.prepared(prepare.run(), 0).unwrap();
+        }
+        assert_eq!(disk.paths("spool/spill"), [] as [PathBuf; 0]);
+        assert_eq!(contents(&disk.after(crash)), (vec![], vec![]), "{crash:?}");
+    }
+}
+
+// A batch was damaged whose record named a large message's file. The file was whole; no sound record named it, so it was
+// removed, and what was left of the message went with it.
+#[test]
+fn where_the_log_is_damaged_files_that_nobody_names_are_kept_in_the_quarantine() {
+    let disk = FaultyDisk::new(8);
+    let (mut spool, _) = Spool::recover(Arc::new(disk.clone()), OPTIONS).unwrap();
+    for number in 1..=3 {
+        append_large(&mut spool, message(number, 9000));
+        let batch = spool.submit(0).unwrap();
+        spool.committed(batch.run()).unwrap();
+    }
+    let names = |directory: &str| {
+        disk.paths(directory).into_iter().filter_map(|path| path.file_name().map(PathBuf::from))
+    };
+    let files: Vec<PathBuf> = names("spool/spill").collect();
+    disk.tamper(&segment_of(&disk, 0), |octets| flip(&mut octets[4096..], 1000));
+    let (_, recovered) = Spool::recover(Arc::new(disk.clone()), OPTIONS).unwrap();
+    assert_eq!((recovered.pending.len(), recovered.report.damage.len()), (2, 1));
+    assert_eq!(names("spool/spill").collect::<Vec<_>>(), [files[0].clone(), files[2].clone()]);
+    assert!(names("spool/quarantine").any(|name| name == files[1]));
+}
+
 #[test]
 fn a_full_disk_at_the_start_leaves_a_server_that_delivers_and_refuses() {
     let (disk, messages) = log_of(&[300]);

@@ -18,7 +18,7 @@ pub use page::page;
 #[derive(Debug, Clone, PartialEq, Serialize)]
 #[serde(rename_all = "snake_case", tag = "outcome", content = "reasons")]
 pub enum Comparison {
-    /// Nothing is worse beyond the threshold; or there is no threshold, and nothing was judged.
+    /// Nothing is worse beyond the threshold; or there is no threshold, and nothing was judged, whatever the two are.
     Fine,
     /// These figures are: each with its change, as `accept p99 +23.4 %`.
     Regression(Vec<String>),
@@ -47,7 +47,13 @@ pub struct Compared {
 /// Compares what was with what is. `threshold` is the share by which a figure may be worse (0.1 for 10 %); without one
 /// nothing is judged.
 pub fn compare(before: &Report, after: &Report, threshold: Option<f64>) -> Compared {
-    let reasons = refusals(before, after);
+    let mut differences = differences(before, after);
+    let mut reasons = refusals(before, after);
+    match threshold {
+        Some(_) => reasons.extend(other_questions(before, after)),
+        // Two runs of any kind may be looked at side by side.
+        None => differences.extend(other_questions(before, after)),
+    }
     let judged = if reasons.is_empty() { threshold } else { None };
     let figures = figures::figures(before, after, judged);
     let worse: Vec<String> = figures
@@ -65,7 +71,7 @@ pub fn compare(before: &Report, after: &Report, threshold: Option<f64>) -> Compa
         threshold,
         before: described(before),
         after: described(after),
-        differences: differences(before, after),
+        differences,
         figures,
     }
 }
@@ -131,9 +137,13 @@ fn refusals(before: &Report, after: &Report) -> Vec<String> {
     if before.accepted == 0 {
         reasons.push("A accepted nothing, so nothing can be worse".into());
     }
-    let differing = SAME_QUESTION.iter().filter_map(|(name, of)| difference(name, of(before), of(after)));
-    reasons.extend(differing.map(|difference| format!("they answer different questions: {difference}")));
     reasons
+}
+
+/// What the two ask so differently that none of their figures can be judged by the other's.
+fn other_questions(before: &Report, after: &Report) -> impl Iterator<Item = String> {
+    let differing = SAME_QUESTION.iter().filter_map(|(name, of)| difference(name, of(before), of(after)));
+    differing.map(|difference| format!("they answer different questions: {difference}"))
 }
 
 /// How the runs differ, where that may explain a change but does not forbid to look at it.

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
 use crate::arguments::CompareArguments;
-use crate::compare::Compared;
+use crate::compare::{self, Compared};
 use crate::ledger::{Head, Ledger};
 use crate::plan::{Output, Plan};
 use crate::report::hdr::HdrLog;
@@ -105,8 +105,10 @@ pub fn write_comparison(
     let is_json_alone = arguments.json.as_deref().is_some_and(is_standard_output);
     let stream: &mut dyn Write = if is_json_alone { &mut io::stderr() } else { &mut io::stdout() };
     print(stream, &compared.text()).map_err(|error| format!("the comparison: {error}"))?;
-    let documents =
-        [(&arguments.json, compared.json()), (&arguments.html, page::page("loadgen: a comparison", reports))];
+    let documents = [
+        (&arguments.json, compared.json()),
+        (&arguments.html, compare::page("loadgen: a comparison", compared, &reports[0], &reports[1])),
+    ];
     for (path, document) in documents {
         let Some(path) = path else { continue };
         put(path, &document)?;

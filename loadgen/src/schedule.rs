@@ -12,7 +12,10 @@ pub struct Schedule {
     arrivals: Arrivals,
     /// Nanoseconds between two starts, on average.
     distance: f64,
-    /// The next start; exact over hours, for a float has 53 bits.
+    /// Of an even schedule: its first start, and how many came before the next. Multiplied, so that no error adds up.
+    first: f64,
+    count: u64,
+    /// The next start.
     next: f64,
     /// Nothing begins at or behind this.
     until: u64,
@@ -45,25 +48,27 @@ impl Schedule {
         let distance = 1e9 * part.of as f64 / rate;
         let mut random =
             fastrand::Rng::with_seed(seed ^ (part.index + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15));
-        let next = match arrivals {
+        let first = match arrivals {
             Arrivals::Constant => distance * part.index as f64 / part.of as f64,
             Arrivals::Poisson => exponential(&mut random) * distance,
         };
-        Schedule { arrivals, distance, next, until, remaining: part.share(starts), random }
+        let remaining = part.share(starts);
+        Schedule { arrivals, distance, first, count: 0, next: first, until, remaining, random }
     }
 
     /// The next intended start; none if there is no more.
     pub fn next(&self) -> Option<u64> {
-        let at = self.next as u64;
+        let at = self.next.round() as u64;
         (self.remaining > 0 && at < self.until).then_some(at)
     }
 
     /// Goes on to the one behind it.
     pub fn advance(&mut self) {
         self.remaining -= 1;
-        self.next += match self.arrivals {
-            Arrivals::Constant => self.distance,
-            Arrivals::Poisson => exponential(&mut self.random) * self.distance,
+        self.count += 1;
+        self.next = match self.arrivals {
+            Arrivals::Constant => self.first + self.distance * self.count as f64,
+            Arrivals::Poisson => self.next + exponential(&mut self.random) * self.distance,
         };
     }
 }
@@ -99,7 +104,10 @@ mod tests {
             [0, SECOND / 4, SECOND / 2, 3 * SECOND / 4]
         );
         assert_eq!(starts(4.0, Arrivals::Constant, WHOLE, SECOND, 3).len(), 3);
-        assert_eq!(starts(50_000.0, Arrivals::Constant, WHOLE, 60 * SECOND, u64::MAX).len(), 3_000_000);
+        for rate in [300.0, 7_000.0, 50_000.0] {
+            let starts = starts(rate, Arrivals::Constant, WHOLE, 60 * SECOND, u64::MAX);
+            assert_eq!(starts.len() as f64, 60.0 * rate);
+        }
     }
 
     #[test]

@@ -67,7 +67,7 @@ enum Asked {
         #[arg(long)]
         all: bool,
     },
-    /// Remove held messages: they are never delivered
+    /// Remove held messages: they are not tried again
     Remove {
         /// Their queue ids
         #[arg(required = true)]
@@ -244,7 +244,7 @@ impl View {
             let ids: Vec<String> = ids.iter().map(QueueId::to_string).collect();
             return print(format!("{:#}\n", json!({ "removed": ids })).as_bytes());
         }
-        print(format!("removed {}, never to be delivered\n", counted(ids.len(), "message")).as_bytes())
+        print(format!("removed {}, not to be tried again\n", counted(ids.len(), "message")).as_bytes())
     }
 
     fn order(&self, ids: &[QueueId], order: Order) -> Result<(), Failure> {

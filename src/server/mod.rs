@@ -15,7 +15,7 @@ mod options;
 mod queue;
 mod spilling;
 
-use std::collections::VecDeque;
+use std::collections::{HashMap, VecDeque};
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -52,6 +52,8 @@ pub struct Server<S> {
     /// Parts of large messages that this turn hands out to be written, and how many are out.
     spills: Vec<(Key, SpillJob)>,
     spills_out: usize,
+    /// Octets of parts that are out, of connections that are gone.
+    orphans: HashMap<Key, u64>,
     /// Whether the log could not grow when it last tried.
     is_log_short: bool,
     queue: Queue,
@@ -141,6 +143,7 @@ impl<S: Stream> Server<S> {
             waiting: VecDeque::new(),
             spills: Vec::new(),
             spills_out: 0,
+            orphans: HashMap::new(),
             is_log_short: false,
             queue,
             memory: 0,
@@ -365,10 +368,10 @@ impl<S: Stream> Server<S> {
 
     fn close(&mut self, key: Key, reason: CloseReason) {
         let Some(mut connection) = self.connections.remove(key) else { return };
-        if let Some(spill) = connection.spilling.take().and_then(|spilling| spilling.into_spill()) {
-            self.give_up(spill);
-        }
         self.memory -= connection.charged as u64;
+        if let Some(spilling) = connection.spilling.take() {
+            self.orphan(key, *spilling);
+        }
         self.closed += 1;
         self.counters.aborted += u64::from(reason == CloseReason::Reset);
         info!(

@@ -49,11 +49,6 @@ impl Spilling {
     pub fn memory(&self) -> usize {
         self.part
     }
-
-    /// Its file, if no job has it.
-    pub fn into_spill(self) -> Option<Spill> {
-        self.spill
-    }
 }
 
 impl<S: Stream> Server<S> {
@@ -122,6 +117,7 @@ impl<S: Stream> Server<S> {
     /// A part of a large message is written, or is not.
     pub(super) fn spilled(&mut self, key: Key, done: SpillDone, now: Now) {
         self.spills_out -= 1;
+        self.memory -= self.orphans.remove(&key).unwrap_or(0);
         let is_short = self.is_memory_short();
         match done {
             SpillDone::Written(spill, buffer) => {
@@ -139,6 +135,7 @@ impl<S: Stream> Server<S> {
 
     /// The data of a large message is durable: the log takes the rest, and the session waits on.
     fn append_spilled(&mut self, key: Key, spilled: Spilled, now: Now) {
+        let refusal = self.refusal();
         let Store::Log(spool) = &mut self.store else { return };
         let connection = self.connections.get_mut(key);
         let Some((connection, spilling)) = connection.and_then(|connection| {
@@ -161,7 +158,7 @@ impl<S: Stream> Server<S> {
             }
             Err(_) => {
                 self.counters.refused += 1;
-                self.answer(key, |session, out| session.committed(Err(Reply::STORAGE_FULL), out));
+                self.answer(key, |session, out| session.committed(Err(refusal), out));
                 self.unpark(key, now);
             }
         }
@@ -185,12 +182,24 @@ impl<S: Stream> Server<S> {
     pub(super) fn drop_spill_if_over(&mut self, key: Key) {
         let Some(connection) = self.connections.get_mut(key) else { return };
         if connection.spilling.is_some() && !connection.is_parked && !connection.session.is_spilling() {
-            let spill = connection.spilling.take().and_then(|spilling| spilling.into_spill());
+            let spill = connection.spilling.take().and_then(|spilling| spilling.spill);
             spill.into_iter().for_each(|spill| self.give_up(spill));
         }
     }
 
-    pub(super) fn give_up(&mut self, spill: Spill) {
+    /// Lets go of a large message whose connection is gone. What a job has of it stays in memory until that comes back.
+    pub(super) fn orphan(&mut self, key: Key, spilling: Spilling) {
+        let octets = spilling.memory() as u64;
+        match spilling.spill {
+            Some(spill) => self.give_up(spill),
+            None => {
+                self.memory += octets;
+                self.orphans.insert(key, octets);
+            }
+        }
+    }
+
+    fn give_up(&mut self, spill: Spill) {
         if let Store::Log(spool) = &mut self.store {
             spool.give_up(spill);
         }

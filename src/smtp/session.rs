@@ -534,6 +534,12 @@ impl Session {
         let State::Chunk { transaction, remaining, size, last } = &mut self.state else {
             unreachable!("called in this state only");
         };
+        // What a chunk's end left there, for behind an end nothing is read that would take the session on.
+        if *remaining > 0
+            && let Some(part) = transaction.spill(self.spill_beyond)
+        {
+            return self.needs_input_or_spill(0, Some(part));
+        }
         let taken = usize::try_from(*remaining).map_or(input.len(), |remaining| remaining.min(input.len()));
         *remaining -= taken as u64;
         let before = transaction.data.len();

@@ -173,18 +173,14 @@ impl Batch {
     /// Makes the batch durable. Blocks for as long as the disk takes.
     pub fn run(mut self) -> Committed {
         self.seal();
-        let mut sync = Duration::ZERO;
         let written = self.write();
-        if written.as_ref().is_err_and(is_space) {
-            self.void();
-        }
-        let result = written.map_err(CommitError::Write).and_then(|()| {
-            let start = Instant::now();
-            let result = self.file.sync_data().map_err(CommitError::Sync);
-            sync = start.elapsed();
-            result
-        });
-        Committed { batch: self, result, sync }
+        let start = Instant::now();
+        let result = match written {
+            Ok(()) => self.file.sync_data().map_err(CommitError::Sync),
+            Err(error) if is_space(&error) => Err(self.void(error)),
+            Err(error) => Err(CommitError::Write(error)),
+        };
+        Committed { batch: self, result, sync: start.elapsed() }
     }
 
     /// Messages in it.
@@ -217,11 +213,18 @@ impl Batch {
         self.heads[..HEADER].copy_from_slice(&self.header.encode());
     }
 
-    /// Takes back, as far as that works, what was written: perhaps all but some padding, and a batch without it is whole.
-    /// What its senders were told to send again must not come out of the log at the next start. The place was never
-    /// synced and the next batch goes there or to another segment.
-    fn void(&self) {
-        let _ = self.file.write_at(&[IoSlice::new(&[0; HEADER])], self.header.position.offset);
+    /// Takes back durably what was written before the space was out: perhaps all but some padding, and a batch without it
+    /// is whole. Its senders are told to send again and its large messages' files are removed, so it must not come out of
+    /// the log at the next start. Where there is no space for this either, not even the header was written.
+    fn void(&self, error: io::Error) -> CommitError {
+        match write_all_at(&*self.file, &mut [IoSlice::new(&[0; HEADER])], self.header.position.offset) {
+            Err(error) if !is_space(&error) => return CommitError::Write(error),
+            _ => {}
+        }
+        match self.file.sync_data() {
+            Ok(()) => CommitError::Write(error),
+            Err(error) => CommitError::Sync(error),
+        }
     }
 
     fn write(&self) -> io::Result<()> {

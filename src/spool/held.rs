@@ -179,13 +179,13 @@ pub fn sync(disk: &dyn Disk) -> io::Result<()> {
     disk.sync_dir(Path::new(HELD))
 }
 
-/// Moves a damaged held message to the quarantine.
+/// Moves a damaged held message to the quarantine. Its data first: a start removes what is left without its held file.
 pub fn quarantine(disk: &dyn Disk, id: QueueId) -> io::Result<()> {
-    disk.rename(&path(id), &Path::new(QUARANTINE).join(format!("{id}.held")))?;
     match disk.rename(&data_path(id), &quarantined_data(id)) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
-        moved => moved,
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+        _ => {}
     }
+    disk.rename(&path(id), &Path::new(QUARANTINE).join(format!("{id}.held")))
 }
 
 fn quarantined_data(id: QueueId) -> PathBuf {

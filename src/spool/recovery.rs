@@ -401,13 +401,17 @@ impl Walk {
     }
 
     /// Compares the large messages' files with those that there should be: what is missing is damage, and what nobody
-    /// names is removed, as far as that works.
+    /// names is removed, as far as that works; unless a record may be lost that named it: then people are to look at it.
     fn judge_files(&mut self, disk: &dyn Disk) -> Result<(), RecoverError> {
         let names = at(Path::new(SPILL), disk.list(Path::new(SPILL)))?;
         let there: HashSet<SpillName> = names.iter().filter_map(|name| SpillName::parse(name)).collect();
         let named: HashSet<SpillName> = self.spilled.values().copied().collect();
         for name in there.difference(&named) {
-            let _ = disk.remove(&name.path());
+            let path = name.path();
+            let _ = match (&self.report.damage[..], path.file_name()) {
+                ([_, ..], Some(name)) => disk.rename(&path, &Path::new(QUARANTINE).join(name)),
+                _ => disk.remove(&path),
+            };
         }
         for pending in &self.pending {
             if self.spilled.get(&pending.id).is_some_and(|name| !there.contains(name)) {

@@ -109,6 +109,11 @@ pub enum SpillDone {
 }
 
 impl SpillJob {
+    /// Octets of mail data in memory that it will write.
+    pub fn octets(&self) -> usize {
+        self.part.len()
+    }
+
     /// Does the job. Blocks for as long as the disk takes.
     pub fn run(mut self) -> SpillDone {
         match self.write() {
@@ -134,10 +139,13 @@ impl SpillJob {
         *crc = std::mem::take(crc).add(&self.part);
         *octets += self.part.len() as u64;
         *unsynced += self.part.len() as u64;
-        // Synced as it comes: the log's small syncs must not queue behind a large one.
+        // Synced as it comes: the log's small syncs must not queue behind a large one. Between syncs the disk is kept at it:
+        // of many large messages at once each has its unsynced octets.
         if *unsynced >= SPILL_SYNC_OCTETS || self.step == Step::Last {
             file.sync_data()?;
             *unsynced = 0;
+        } else {
+            let _ = file.drop_cache(); // begins to write; advice, so no message fails for it
         }
         if self.step == Step::Last { disk.sync_dir(Path::new(SPILL)) } else { Ok(()) }
     }

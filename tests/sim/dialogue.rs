@@ -307,7 +307,8 @@ impl Dialogue {
             unreachable!("a message ends within a transaction");
         };
         let Some(id) = line.strip_prefix("250 2.0.0 queued as ") else {
-            let is_known = line.starts_with('5') || !oracle.had_fault;
+            // What is put off for want of room is nowhere, whatever the disk does; 451 says that nobody knows.
+            let is_known = !line.starts_with("451 ") || !oracle.had_fault;
             oracle.answered(mail, Answer::Refused { is_known });
             return Ok(());
         };

@@ -76,6 +76,15 @@ impl Workers {
         kinds.into_iter().filter(is_waiting).chain(spills.map(|_| Kind::Spill)).collect()
     }
 
+    /// Octets of large messages that wait to be written.
+    pub fn spill_octets(&self) -> u64 {
+        let octets = |(_, slot): &(Key, Slot)| match slot {
+            Slot::Waiting(Job::Spill(_, job)) => job.octets() as u64,
+            _ => 0,
+        };
+        self.spills.iter().map(octets).sum()
+    }
+
     pub fn has_done(&self) -> bool {
         let spills = self.spills.iter().map(|(_, slot)| slot);
         self.slots.iter().chain(spills).any(|slot| matches!(slot, Slot::Done(_)))

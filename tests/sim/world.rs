@@ -294,7 +294,13 @@ impl World {
             return Ok(());
         }
         let kind = self.random.pick(&waiting);
-        self.run_job(kind)
+        self.run_job(kind)?;
+        // What a fault leaves of a batch is at its most fragile until the next one.
+        if kind == Kind::Commit && self.disk.is_armed() && !self.disk.is_crashed() && self.random.one_in(6) {
+            self.poll()?;
+            return self.crash();
+        }
+        Ok(())
     }
 
     pub(super) fn run_job(&mut self, kind: Kind) -> Verdict {
@@ -472,6 +478,12 @@ impl World {
         let slack = self.options.message_size_max + (connections * each) as u64;
         if memory > self.options.memory + slack {
             return Err(Failure::new(format!("{memory} octets of memory, of {}", self.options.memory)));
+        }
+        let on_their_way = self.workers.spill_octets();
+        if memory < on_their_way {
+            return Err(Failure::new(format!(
+                "{memory} octets are counted, {on_their_way} wait to be written"
+            )));
         }
         if connections > self.options.connections_max {
             return Err(Failure::new(format!("{connections} connections")));

@@ -24,7 +24,13 @@ pub struct Script {
     pub rcpt: &'static str,
     /// The reply to the final dot of the n-th message of a connection, from 0; none closes without a reply.
     pub accept: fn(u64) -> Option<&'static str>,
+    /// How long to wait before each write.
+    pub pause: Pause,
+    /// How long to wait before each reply to a final dot.
+    pub pause_to_accept: Pause,
 }
+
+pub type Pause = Arc<dyn Fn() -> Duration + Send + Sync>;
 
 impl Default for Script {
     fn default() -> Script {
@@ -34,6 +40,8 @@ impl Default for Script {
             mail: "250 2.1.0 ok\r\n",
             rcpt: "250 2.1.5 ok\r\n",
             accept: |_| Some("250 2.0.0 ok\r\n"),
+            pause: Arc::new(|| Duration::ZERO),
+            pause_to_accept: Arc::new(|| Duration::ZERO),
         }
     }
 }
@@ -98,6 +106,7 @@ fn converse(mut stream: TcpStream, script: &Script, seen: &Seen) -> std::io::Res
                 in_data = false;
                 seen.data_octets.fetch_add(end as u64, Ordering::SeqCst);
                 let Some(reply) = (script.accept)(messages) else { return Ok(()) };
+                thread::sleep((script.pause_to_accept)());
                 messages += 1;
                 seen.accepted.fetch_add(u64::from(reply.starts_with("250")), Ordering::SeqCst);
                 replies += reply;
@@ -124,6 +133,7 @@ fn converse(mut stream: TcpStream, script: &Script, seen: &Seen) -> std::io::Res
                 _ => "250 2.0.0 ok\r\n",
             };
         }
+        thread::sleep((script.pause)());
         stream.write_all(replies.as_bytes())?;
     }
 }
@@ -204,7 +214,7 @@ pub fn finish(child: Child) -> Ran {
     let id = child.id();
     let (sender, receiver) = mpsc::channel();
     thread::spawn(move || sender.send(child.wait_with_output()));
-    match receiver.recv_timeout(Duration::from_secs(60)) {
+    match receiver.recv_timeout(Duration::from_secs(240)) {
         Ok(output) => {
             let output = output.unwrap();
             Ran {
@@ -216,7 +226,7 @@ pub fn finish(child: Child) -> Ran {
         Err(_) => {
             let pid = rustix::process::Pid::from_raw(id as i32).unwrap();
             let _ = rustix::process::kill_process(pid, rustix::process::Signal::KILL);
-            panic!("the generator did not end in a minute");
+            panic!("the generator did not end in four minutes");
         }
     }
 }
