@@ -35,6 +35,10 @@ use crate::verify::Request;
     max_term_width = 100,
     args_conflicts_with_subcommands = true,
     subcommand_negates_reqs = true,
+    // So that an error names the option.
+    allow_negative_numbers = true,
+    // So that an error names the option.
+    allow_negative_numbers = true,
     after_long_help = EXAMPLES
 )]
 struct Arguments {
@@ -344,6 +348,7 @@ fn plan(arguments: LoadArguments) -> Result<Plan, String> {
     if is_sweep && arguments.messages.is_some() {
         return Err("--messages: a sweep over rates needs a --duration for each".into());
     }
+    check_outputs(&arguments)?;
     if is_sweep && (arguments.ledger.is_some() || arguments.hdr.is_some()) {
         return Err("--ledger and --hdr are about one run, not about a sweep over rates".into());
     }
@@ -381,6 +386,25 @@ fn plan(arguments: LoadArguments) -> Result<Plan, String> {
             ledger: arguments.ledger,
         },
     })
+}
+
+/// Whether each of the files is one of its own.
+fn check_outputs(arguments: &LoadArguments) -> Result<(), String> {
+    let LoadArguments { json, html, csv, hdr, ledger, .. } = arguments;
+    let mut seen: Vec<(&str, &PathBuf)> = json.iter().map(|path| ("--json", path)).collect();
+    for (name, path) in [("--html", html), ("--csv", csv), ("--hdr", hdr), ("--ledger", ledger)] {
+        let Some(path) = path else { continue };
+        if path.as_os_str() == "-" {
+            return Err(format!("{name}: name a file; only --json can go to standard output"));
+        }
+        // Devices, like /dev/null, take anything.
+        let twin = seen.iter().find(|(_, other)| *other == path && !path.starts_with("/dev"));
+        if let Some((other, _)) = twin {
+            return Err(format!("{name}: {} is the file of {other} already", path.display()));
+        }
+        seen.push((name, path));
+    }
+    Ok(())
 }
 
 fn pacing(arguments: &LoadArguments) -> Result<(Pacing, Search), String> {
@@ -443,8 +467,12 @@ fn security(arguments: &LoadArguments, target_name: &str) -> Result<Option<Secur
     let resumption = if arguments.full_handshakes { Resumption::Off } else { Resumption::On };
     let host = target_name.rsplit_once(':').map_or(target_name, |(host, _)| host).trim_matches(['[', ']']);
     let name = arguments.tls_name.as_deref().unwrap_or(host);
+    let unusable = |error| match &arguments.ca {
+        Some(path) => format!("--ca: {}: {error}", path.display()),
+        None => format!("--tls: {error}"),
+    };
     Ok(Some(Security {
-        config: ClientTls::new(trust, resumption).map_err(|error| format!("--tls: {error}"))?,
+        config: ClientTls::new(trust, resumption).map_err(unusable)?,
         name: ServerName::new(name)
             .ok_or_else(|| format!("--tls-name: '{name}' is no host that a certificate can name"))?,
     }))
@@ -494,7 +522,18 @@ fn password(arguments: &LoadArguments) -> Result<String, String> {
     };
     match text.lines().next() {
         Some(password) if !password.is_empty() => Ok(password.to_owned()),
-        _ => Err("--password-file: the first line is to be the password, and is empty".into()),
+        _ => Err(match &arguments.password_file {
+            Some(path) if path.as_os_str() == "-" => {
+                "--password-file: the first line of standard input is to be the password, and is empty".into()
+            }
+            Some(path) => {
+                format!(
+                    "--password-file: the first line of {} is to be the password, and is empty",
+                    path.display()
+                )
+            }
+            None => format!("--auth: {PASSWORD_VARIABLE} is to be the password, and is empty"),
+        }),
     }
 }
 

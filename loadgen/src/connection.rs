@@ -127,6 +127,15 @@ impl Connection {
 
     /// Does what an event allows. What is received goes to `buffer`, for a moment.
     pub fn drive(&mut self, event: &event::Event, load: &mut Load, buffer: &mut [u8]) -> Result<(), End> {
+        match self.act(event, load, buffer) {
+            Err(End::Failed(error)) if self.stands != Stands::Connecting => {
+                Err(self.last_words(error, load, buffer))
+            }
+            done => done,
+        }
+    }
+
+    fn act(&mut self, event: &event::Event, load: &mut Load, buffer: &mut [u8]) -> Result<(), End> {
         let is_ending = event.is_read_closed() || event.is_error();
         if self.stands == Stands::Connecting && !event.is_error() {
             self.connected(load)?;
@@ -157,6 +166,9 @@ impl Connection {
         loop {
             match self.transport.receive(buffer)? {
                 Received::End if self.stands == Stands::Leaving => return Err(End::Done),
+                Received::End if self.transport.is_handshaking() => {
+                    return Err(End::Tls("the server closed the connection in the TLS handshake".into()));
+                }
                 Received::End => return Err(End::Closed),
                 Received::Nothing => return Ok(()),
                 Received::Octets { count, is_all } => {
@@ -177,6 +189,22 @@ impl Connection {
                 }
             }
         }
+    }
+
+    /// What a failure comes to. A server that refuses in the midst of the mail data and hangs up makes our sends fail, but
+    /// what it said is still there.
+    fn last_words(&mut self, error: io::Error, load: &mut Load, buffer: &mut [u8]) -> End {
+        while let Ok(Received::Octets { count, .. }) = self.transport.receive(buffer) {
+            let now = load.now();
+            let heard = match self.transport.take_plain() {
+                Some(plain) => self.hear(&plain, now, load),
+                None => self.hear(&buffer[..count], now, load),
+            };
+            if let Err(end) = heard {
+                return end;
+            }
+        }
+        End::Failed(error)
     }
 
     /// Takes note of a handshake that has come to its end.
@@ -372,6 +400,18 @@ impl Connection {
         let is_leaving = self.stands == Stands::Leaving;
         self.settle(now, load);
         if is_leaving { End::Done } else { End::Refused(self.refusal) }
+    }
+
+    /// What an end comes to: a server that refuses service often hangs up, or falls silent, before our QUIT has its reply.
+    pub fn judged(&self, end: End) -> End {
+        match end {
+            End::Closed | End::Failed(_) | End::Timeout
+                if self.stands == Stands::Greeting && self.refusal != 0 =>
+            {
+                End::Refused(self.refusal)
+            }
+            end => end,
+        }
     }
 
     /// Counts what a connection that has ended leaves behind; gives how far it had come.

@@ -20,7 +20,7 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use fastsmtp::net::slots::{Key, Slots};
-use fastsmtp::smtp::client::Client;
+use fastsmtp::smtp::client::{self, Client};
 use mio::{Events, Interest, Poll, Token};
 
 use crate::connection::{Connection, End, Stands};
@@ -254,6 +254,7 @@ impl<'a> Generator<'a> {
     /// Counts the end of a connection.
     fn close(&mut self, key: Key, end: End) {
         let Some(connection) = self.slots.remove(key) else { return };
+        let end = connection.judged(end);
         let now = self.load.now();
         let stands = connection.close(&end, now, &mut self.load);
         let is_untried = stands < Stands::Idle;
@@ -298,8 +299,11 @@ impl<'a> Generator<'a> {
             },
             End::Closed => "the server closed the connection".into(),
             End::Failed(error) => error.to_string(),
-            End::Tls(reason) => format!("TLS failed: {reason}"),
+            End::Tls(reason) => reason.clone(),
             End::Timeout => format!("no reply in {}", fastsmtp::units::duration_text(self.plan.timeout)),
+            End::Protocol(error @ client::Error::InTheClear(_)) => {
+                format!("{error}: --tls keeps it to the server, --plaintext-auth sends it all the same")
+            }
             End::Protocol(error) => format!("not SMTP as we need it: {error}"),
         }
     }

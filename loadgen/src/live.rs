@@ -43,7 +43,7 @@ impl Live {
         bar.enable_steady_tick(Duration::from_millis(250));
         let what = match pace {
             Pacing::Closed => format!("{prefix}closed loop"),
-            Pacing::Open(open) => format!("{prefix}open loop {}/s", rate(open.rate)),
+            Pacing::Open(open) => format!("{prefix}open loop {}", rate(open.rate)),
         };
         Live {
             bar,

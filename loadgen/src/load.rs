@@ -97,7 +97,7 @@ impl Facts {
         self.first_negative = self.first_negative.take().or(other.first_negative);
     }
 
-    fn learn(&mut self, event: &Event<'_>) {
+    fn learn(&mut self, event: &Event<'_>, manner: &Manner) {
         match event.phase {
             Phase::Banner if self.banner.is_none() => {
                 self.banner = event.reply.lines().next().map(printable);
@@ -109,8 +109,14 @@ impl Facts {
             _ => {}
         }
         if self.first_negative.is_none() && event.reply.code() >= 400 {
-            let line = printable(event.reply.last_line());
-            self.first_negative = Some(format!("\"{line}\" to {}", in_words(event.phase)));
+            // A server may repeat what it was told.
+            let line = match &manner.credentials {
+                Some(ours) if ours.are_shown_in(event.reply.last_line()) => {
+                    format!("{}, and a text that shows the password", event.reply.code())
+                }
+                _ => printable(event.reply.last_line()),
+            };
+            self.first_negative = Some(format!("\"{line}\" to {}", in_words(event.phase, manner)));
         }
     }
 }
@@ -259,7 +265,7 @@ impl Load {
         if intended.is_none_or(|intended| self.timeline.is_measured(intended)) {
             self.tally.reply(place(event.phase), event.reply.code());
         }
-        self.facts.learn(event);
+        self.facts.learn(event, &self.manner);
     }
 
     /// Writes an accepted message down.
@@ -297,9 +303,10 @@ fn place(phase: Phase) -> usize {
 }
 
 /// A phase in words for people.
-fn in_words(phase: Phase) -> &'static str {
+fn in_words(phase: Phase, manner: &Manner) -> &'static str {
     match phase {
         Phase::Banner => "the connect",
+        Phase::Ehlo if manner.hello.is_lmtp() => "LHLO",
         Phase::Ehlo => "EHLO",
         Phase::Helo => "HELO",
         Phase::StartTls => "STARTTLS",

@@ -32,7 +32,7 @@ pub fn report(plan: &Plan, run: &Outcome) -> Report {
     Report {
         schema_version: SCHEMA_VERSION,
         loadgen: env!("CARGO_PKG_VERSION").into(),
-        command: std::env::args().collect(),
+        command: std::env::args_os().map(|argument| argument.to_string_lossy().into_owned()).collect(),
         started: rfc3339(run.started),
         verdict,
         valid: invalid_reason.is_none(),
@@ -134,7 +134,8 @@ impl Figures for Outcome {
     }
 }
 
-fn ending(ending: &generator::Ending) -> (Ending, Option<String>) {
+/// How a run ended, as the document says it.
+pub fn ending(ending: &generator::Ending) -> (Ending, Option<String>) {
     match ending {
         generator::Ending::Complete => (Ending::Complete, None),
         generator::Ending::Interrupted => (Ending::Interrupted, Some("a signal ended the run".into())),
@@ -185,6 +186,9 @@ fn invalid_reason(plan: &Plan, run: &Outcome, self_check: &SelfCheck) -> Option<
             "client-bound: {dropped} starts were dropped, since too many waited (--max-queue)"
         ));
     }
+    if run.tally.offered == 0 {
+        return Some("no message was due in the measured time".into());
+    }
     if must_keep_time && self_check.client_bound {
         return Some(match &self_check.schedule_lag {
             Some(lag) => format!(
@@ -221,7 +225,9 @@ fn verdict(
         parts.push(format!("objective {met} ({})", objective.text));
     }
     let accepted = run.tally.outcomes.of(tally::Outcome::Accepted);
-    if accepted == 0 {
+    if run.tally.offered == 0 {
+        parts.push("nothing was measured".into());
+    } else if accepted == 0 {
         parts.push(format!("nothing was accepted: {}", example(run)));
     } else {
         parts.push(figures(plan, run));
@@ -233,6 +239,10 @@ fn verdict(
                 units::count(run.tally.offered)
             ));
         }
+        let refused = refused_recipients(plan, run);
+        if refused > 0 {
+            parts.push(format!("{refused} recipients were refused"));
+        }
         if run.tally.failures.total() > 0 {
             parts.push(format!("{} connections failed", run.tally.failures.total()));
         }
@@ -243,6 +253,13 @@ fn verdict(
         }
     }
     parts.join("; ")
+}
+
+/// Recipients that the server did not take; an accepted message may have some.
+fn refused_recipients(plan: &Plan, run: &Outcome) -> u64 {
+    let is_about_one = |phase: &str| phase == "rcpt" || phase == "accept" && plan.manner.hello.is_lmtp();
+    let replies = run.tally.replies().filter(|(phase, code, _)| is_about_one(phase) && *code >= 400);
+    replies.map(|(.., count)| count).sum()
 }
 
 fn figures(plan: &Plan, run: &Outcome) -> String {

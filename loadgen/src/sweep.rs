@@ -14,8 +14,7 @@ use std::time::Duration;
 
 use crate::generator::Ending;
 use crate::plan::{Plan, Rate, Search};
-use crate::report::units;
-use crate::report::{Report, Step, Sweep, SweepKind};
+use crate::report::{self, Report, Step, Sweep, SweepKind, units};
 use crate::run::Outcome;
 use crate::summary;
 
@@ -29,7 +28,8 @@ pub fn sweep(
     interrupted: &AtomicBool,
     runner: &mut Runner<'_>,
 ) -> io::Result<Report> {
-    let sweeper = Sweeper { plan, rate, interrupted, runner, steps: Vec::new(), best: None, last: None };
+    let sweeper =
+        Sweeper { plan, rate, interrupted, runner, steps: Vec::new(), best: None, last: None, cut: None };
     match plan.search {
         Search::None => unreachable!("one run is no sweep"),
         Search::Ramp { from, to, step } => sweeper.ramp(from, to, step),
@@ -46,6 +46,8 @@ struct Sweeper<'a> {
     /// The run at the highest rate that kept the objective.
     best: Option<(f64, Outcome)>,
     last: Option<Outcome>,
+    /// Why the sweep did not come to its end.
+    cut: Option<Ending>,
 }
 
 /// How a rate was judged.
@@ -118,6 +120,7 @@ impl Sweeper<'_> {
             // What the step before left behind is not to burden this one.
             std::thread::sleep(PAUSE);
             if self.interrupted.load(Ordering::Relaxed) {
+                self.cut = Some(Ending::Interrupted);
                 return Ok(Judgement::CutShort);
             }
         }
@@ -127,7 +130,10 @@ impl Sweeper<'_> {
             Ending::Complete if step.client_bound => Judgement::ClientBound,
             Ending::Complete if step.met == Some(false) => Judgement::Broken,
             Ending::Complete => Judgement::Kept,
-            _ => Judgement::CutShort,
+            _ => {
+                self.cut = Some(run.ending.clone());
+                Judgement::CutShort
+            }
         };
         self.steps.push(step);
         let is_best = self.best.as_ref().is_none_or(|(best, _)| rate >= *best);
@@ -150,17 +156,21 @@ impl Sweeper<'_> {
         if let Some(rate) = client_bound_at {
             report.valid = false;
             report.invalid_reason =
-                Some(format!("client-bound: at {}/s the generator itself was late", units::rate(rate)));
+                Some(format!("client-bound: at {} the generator itself was late", units::rate(rate)));
         }
         let text = self.plan.objective.as_ref().map(ToString::to_string).unwrap_or_default();
         report.verdict = match (kind, knee, broken_at) {
+            _ if self.cut.is_some() => report.verdict,
             _ if client_bound_at.is_some() => format!(
-                "INVALID: {}; the knee is at {}/s or above",
+                "INVALID: {}; {}",
                 report.invalid_reason.as_deref().unwrap_or_default(),
-                units::rate(knee.unwrap_or_default())
+                match knee {
+                    Some(knee) => format!("the knee is at {} or above", units::rate(knee)),
+                    None => format!("no rate is known to keep {text}"),
+                }
             ),
             (SweepKind::Knee, Some(knee), Some(broken)) => format!(
-                "the knee is at {}/s: it keeps {text}, and {}/s does not; {}",
+                "the knee is at {}: it keeps {text}, and {} does not; {}",
                 units::rate(knee),
                 units::rate(broken),
                 report.verdict
@@ -168,6 +178,15 @@ impl Sweeper<'_> {
             (SweepKind::Knee, None, _) => format!("no rate kept {text}; {}", report.verdict),
             _ => report.verdict,
         };
+        if let Some(cut) = self.cut.filter(|_| report.ending == report::Ending::Complete) {
+            // What is told of is a run before the one that was cut short.
+            (report.ending, report.ending_reason) = summary::ending(&cut);
+            report.valid = false;
+            report.invalid_reason = Some("the sweep broke off".into());
+            let runs = self.steps.len();
+            report.verdict =
+                format!("the sweep broke off after {runs} runs, one of which: {}", report.verdict);
+        }
         report.sweep = Some(Sweep { kind, knee, broken_at, steps: self.steps });
         report
     }

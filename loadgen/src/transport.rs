@@ -111,11 +111,12 @@ impl Transport {
                 Err(error) => return Err(error.into()),
             }
         };
-        if let Some(secured) = &mut self.tls {
-            secured
-                .tls
-                .receive(&buffer[..count], &mut secured.plain)
-                .map_err(|error| TransportError::Tls(error.to_string()))?;
+        if let Some(secured) = &mut self.tls
+            && let Err(error) = secured.tls.receive(&buffer[..count], &mut secured.plain)
+        {
+            // The server is told why; if that does not go out at once, it will see the end of the connection.
+            let _ = secured.tls.flush(&mut self.stream);
+            return Err(TransportError::Tls(error.to_string()));
         }
         Ok(Received::Octets { count, is_all: count < buffer.len() })
     }
@@ -133,14 +134,11 @@ impl Transport {
         }
     }
 
-    /// Sends what the socket takes now, or what TLS may hold; gives how many octets need not be offered again.
+    /// Sends what the socket takes now, and gives how many octets need not be offered again. Where that is not all, the
+    /// poll tells when there is room again, or the handshake is still under way.
     pub fn send(&mut self, output: [&[u8]; 2]) -> Result<usize, TransportError> {
         match &mut self.tls {
-            Some(secured) => {
-                let taken = if secured.tls.is_handshaking() { 0 } else { secured.tls.send(output) };
-                secured.tls.flush(&mut self.stream)?;
-                Ok(taken)
-            }
+            Some(secured) => Ok(secured.send(&mut self.stream, output)?),
             None => self.send_plain(output),
         }
     }
@@ -176,11 +174,34 @@ impl Transport {
     }
 }
 
-/// std and mio connect from wherever the system likes.
+impl Secured {
+    /// TLS takes a bit at a time: it is offered the rest until the socket is full, for the poll is silent before that.
+    fn send(&mut self, stream: &mut TcpStream, output: [&[u8]; 2]) -> io::Result<usize> {
+        let mut taken = 0;
+        loop {
+            let more = if self.tls.is_handshaking() { 0 } else { self.tls.send(behind(output, taken)) };
+            taken += more;
+            if !self.tls.flush(stream)? || more == 0 {
+                return Ok(taken);
+            }
+        }
+    }
+}
+
+/// What remains of two slices behind their first `count` octets.
+fn behind([first, second]: [&[u8]; 2], count: usize) -> [&[u8]; 2] {
+    match count.checked_sub(first.len()) {
+        Some(beyond) => [&second[beyond..], b""],
+        None => [&first[count..], second],
+    }
+}
+
+/// std and mio connect from wherever the system likes. An error names the source.
 fn connect_from(source: IpAddr, target: SocketAddr) -> io::Result<TcpStream> {
     let socket = Socket::new(Domain::for_address(target), Type::STREAM, Some(Protocol::TCP))?;
     socket.set_nonblocking(true)?;
-    socket.bind(&SocketAddr::new(source, 0).into())?;
+    let bound = socket.bind(&SocketAddr::new(source, 0).into());
+    bound.map_err(|error| io::Error::new(error.kind(), format!("cannot connect from {source}: {error}")))?;
     match socket.connect(&target.into()) {
         Err(error) if error.raw_os_error() != Some(rustix::io::Errno::INPROGRESS.raw_os_error()) => {
             Err(error)

@@ -166,9 +166,11 @@ impl std::error::Error for VerifyError {}
 pub fn run(request: &Request) -> Result<Outcome, VerifyError> {
     let verification = verify(&request.ledger, &request.maildir, &progress_line())?;
     let standard_output = |error| VerifyError::Output("standard output".into(), error);
+    let standard_error = |error| VerifyError::Output("standard error".into(), error);
     match request.json.as_deref() {
         Some(path) if path == Path::new("-") => {
             write_json(&verification, io::stdout().lock()).map_err(standard_output)?;
+            io::stderr().lock().write_all(verification.summary().as_bytes()).map_err(standard_error)?;
         }
         path => {
             if let Some(path) = path {

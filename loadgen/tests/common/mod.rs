@@ -1,4 +1,9 @@
 //! A server that follows a script and counts what it accepted; and the generator run against it, bounded in time.
+#![allow(dead_code)] // each test uses a part of it
+
+pub mod fastsmtp;
+pub mod peer;
+pub mod post;
 
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
@@ -184,14 +189,24 @@ impl Ran {
 
 /// Starts the generator.
 pub fn start(target: SocketAddr, arguments: &str) -> Child {
-    Command::new(env!("CARGO_BIN_EXE_loadgen"))
-        .args(["--target", &target.to_string(), "--json", "-"])
-        .args(arguments.split_whitespace())
-        .stdin(Stdio::null())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn()
-        .unwrap()
+    spawn(command(target, arguments).args(["--json", "-"]))
+}
+
+/// The generator's command line: to be added to, and to be run by [`finish`] of [`spawn`].
+pub fn command(target: SocketAddr, arguments: &str) -> Command {
+    program(&format!("--target {target} {arguments}"))
+}
+
+/// The generator's command line without a target.
+pub fn program(arguments: &str) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_loadgen"));
+    command.args(arguments.split_whitespace()).stdin(Stdio::null()).env_remove("LOADGEN_PASSWORD");
+    command
+}
+
+/// Starts it.
+pub fn spawn(command: &mut Command) -> Child {
+    command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap()
 }
 
 /// Waits for the generator's end, but not for ever.

@@ -5,12 +5,16 @@ use std::fmt;
 use std::sync::Arc;
 
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
+use rustls::client::{WebPkiServerVerifier, verify_server_name};
 use rustls::crypto::{
     CryptoProvider, WebPkiSupportedAlgorithms, aws_lc_rs, verify_tls12_signature, verify_tls13_signature,
 };
 use rustls::pki_types::pem::{self, PemObject};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, UnixTime};
-use rustls::{ClientConfig, DigitallySignedStruct, RootCertStore, ServerConfig, SignatureScheme};
+use rustls::server::ParsedCertificate;
+use rustls::{
+    CertificateError, ClientConfig, DigitallySignedStruct, RootCertStore, ServerConfig, SignatureScheme,
+};
 
 /// Whom a client believes that a server is who it says.
 #[derive(Debug, Clone, Copy)]
@@ -67,7 +71,10 @@ impl ClientTls {
         let builder = builder.with_safe_default_protocol_versions()?;
         let builder = match trust {
             Trust::System => builder.with_root_certificates(system_authorities()?),
-            Trust::File(pem) => builder.with_root_certificates(authorities(pem)?),
+            Trust::File(pem) => {
+                let verifier = Named::new(certificates(pem)?, Arc::clone(&provider))?;
+                builder.dangerous().with_custom_certificate_verifier(Arc::new(verifier))
+            }
             Trust::Nobody => {
                 let verifier = AnyCertificate { algorithms: provider.signature_verification_algorithms };
                 builder.dangerous().with_custom_certificate_verifier(Arc::new(verifier))
@@ -136,17 +143,78 @@ fn certificates(pem: &[u8]) -> Result<Vec<CertificateDer<'static>>, TlsConfigErr
     if certificates.is_empty() { Err(TlsConfigError::NoCertificate) } else { Ok(certificates) }
 }
 
-fn authorities(pem: &[u8]) -> Result<RootCertStore, TlsConfigError> {
-    let mut store = RootCertStore::empty();
-    certificates(pem)?.into_iter().try_for_each(|certificate| store.add(certificate))?;
-    Ok(store)
-}
-
 /// What cannot be read among the system's is passed over: that is not our user's to mend.
 fn system_authorities() -> Result<RootCertStore, TlsConfigError> {
     let mut store = RootCertStore::empty();
     let (added, _) = store.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
     if added == 0 { Err(TlsConfigError::NoSystemAuthorities) } else { Ok(store) }
+}
+
+/// Takes certificates of the authorities that were named, and those that were named themselves.
+#[derive(Debug)]
+struct Named {
+    certificates: Vec<CertificateDer<'static>>,
+    authorities: Arc<WebPkiServerVerifier>,
+}
+
+impl Named {
+    fn new(
+        certificates: Vec<CertificateDer<'static>>,
+        provider: Arc<CryptoProvider>,
+    ) -> Result<Named, rustls::Error> {
+        let mut store = RootCertStore::empty();
+        certificates.iter().try_for_each(|certificate| store.add(certificate.clone()))?;
+        let authorities = WebPkiServerVerifier::builder_with_provider(Arc::new(store), provider).build();
+        let authorities = authorities.map_err(|error| rustls::Error::General(error.to_string()))?;
+        Ok(Named { certificates, authorities })
+    }
+}
+
+impl ServerCertVerifier for Named {
+    fn verify_server_cert(
+        &self,
+        end_entity: &CertificateDer<'_>,
+        intermediates: &[CertificateDer<'_>],
+        server_name: &rustls::pki_types::ServerName<'_>,
+        ocsp_response: &[u8],
+        now: UnixTime,
+    ) -> Result<ServerCertVerified, rustls::Error> {
+        let verified =
+            self.authorities.verify_server_cert(end_entity, intermediates, server_name, ocsp_response, now);
+        match verified {
+            // That an authority's own certificate is a server's too: what `openssl req -x509` makes. Whether it is
+            // expired was looked at before.
+            Err(rustls::Error::InvalidCertificate(CertificateError::Other(_)))
+                if self.certificates.contains(end_entity) =>
+            {
+                verify_server_name(&ParsedCertificate::try_from(end_entity)?, server_name)?;
+                Ok(ServerCertVerified::assertion())
+            }
+            verified => verified,
+        }
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        self.authorities.verify_tls12_signature(message, certificate, signature)
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        self.authorities.verify_tls13_signature(message, certificate, signature)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.authorities.supported_verify_schemes()
+    }
 }
 
 /// Takes every certificate. That the server has its key is still checked, so that the session is with whoever showed it.

@@ -299,3 +299,27 @@ fn a_server_is_named_by_domain_or_address() {
         assert!(ServerName::new(host).is_none(), "{host}");
     }
 }
+
+#[test]
+fn a_certificate_that_is_its_own_authority_is_taken_where_it_was_named() {
+    // As `openssl req -x509` makes them: an authority by its constraints, a server by its use.
+    let own = |host: &str, year: i32| {
+        let mut params = CertificateParams::new(vec![host.to_owned()]).unwrap();
+        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        params.not_after = rcgen::date_time_ymd(year, 1, 1);
+        let key = KeyPair::generate().unwrap();
+        let pem = params.self_signed(&key).unwrap().pem();
+        let server = ServerTls::new(pem.as_bytes(), key.serialize_pem().as_bytes()).unwrap();
+        (pem, server)
+    };
+    let judge = |pem: &str, server: &ServerTls, host: &str| {
+        Pair::new(&trusting(pem), server, host, 1 << 20).run().map_err(|error| error.fault())
+    };
+    let (pem, server) = own("mx.example", 4096);
+    let (other, _) = own("mx.example", 4096);
+    assert_eq!(judge(&pem, &server, "mx.example"), Ok(()));
+    assert_eq!(judge(&pem, &server, "mx.example.org"), Err(TlsFault::Certificate));
+    assert_eq!(judge(&other, &server, "mx.example"), Err(TlsFault::Certificate));
+    let (expired, server) = own("mx.example", 2001);
+    assert_eq!(judge(&expired, &server, "mx.example"), Err(TlsFault::Certificate));
+}

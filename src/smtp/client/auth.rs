@@ -111,6 +111,15 @@ impl Credentials {
         })
     }
 
+    /// Whether a text shows the password, plain or as PLAIN and LOGIN say it: for what a server says, which may be what
+    /// it was told.
+    pub fn are_shown_in(&self, text: &[u8]) -> bool {
+        let Credentials { user, password, .. } = self;
+        let forms =
+            [password.clone(), sasl::encode(password.as_bytes()), sasl::encode(&sasl::plain(user, password))];
+        forms.iter().any(|form| text.windows(form.len()).any(|octets| octets == form.as_bytes()))
+    }
+
     /// Whether the password may go over a connection without TLS.
     pub(super) fn clear(&self) -> ClearText {
         self.clear
@@ -281,6 +290,17 @@ mod tests {
         assert_eq!(error("u", "\u{E000}", None), private);
         assert_eq!(error("u", "\u{E000}", Some(Mechanism::ScramSha256)), private);
         assert_eq!(error("u", "\u{E000}", Some(Mechanism::Plain)), None);
+    }
+
+    #[test]
+    fn a_password_is_known_again_in_each_form_that_it_is_said_in() {
+        let credentials = Credentials::new("tim", "pencil", None, ClearText::Refused).unwrap();
+        for text in ["535 pencil is wrong", "535 cGVuY2ls", "535 what is AHRpbQBwZW5jaWw=?"] {
+            assert!(credentials.are_shown_in(text.as_bytes()), "{text}");
+        }
+        for text in ["", "535 wrong", "535 penci", "535 tim dGlt"] {
+            assert!(!credentials.are_shown_in(text.as_bytes()), "{text}");
+        }
     }
 
     #[test]
