@@ -118,6 +118,8 @@ struct Generator<'a> {
     begins: Option<Reading>,
     ends: Option<(u64, Reading)>,
     left_waiting: u64,
+    /// For how long this thread did nothing but wait awake for the next start.
+    spun: Duration,
     /// Connections that are not ready for a transaction yet.
     connecting: usize,
     /// Connections that failed and wait to be opened again, and when the last of them was.
@@ -155,6 +157,7 @@ impl<'a> Generator<'a> {
             begins: None,
             ends: None,
             left_waiting: 0,
+            spun: Duration::ZERO,
             connecting: 0,
             failed: 0,
             reopened_at: 0,
@@ -172,11 +175,15 @@ impl<'a> Generator<'a> {
     /// One pass: opens what is to be opened, drives what is ready, lets time pass. Says so when the run is at its end.
     fn turn(&mut self, events: &mut Events) -> io::Result<Option<Ending>> {
         self.open()?;
-        let patience = self.patience()?;
+        let before = self.load.now();
+        let patience = self.patience(before)?;
         match self.poll.poll(events, Some(patience)) {
             // A signal; events are none then.
             Err(error) if error.kind() == io::ErrorKind::Interrupted => events.clear(),
             other => other?,
+        }
+        if patience.is_zero() && events.is_empty() {
+            self.spun += Duration::from_nanos(self.load.now() - before);
         }
         for event in &*events {
             self.release();
@@ -369,7 +376,7 @@ impl<'a> Generator<'a> {
             Stretch::Loading => {
                 let timeline = self.load.timeline;
                 if self.begins.is_none() && now >= timeline.begins {
-                    self.begins = Some(Reading::now());
+                    self.begins = Some(self.reading());
                 }
                 if self.ends.is_none() && now >= timeline.ends {
                     self.stop_measuring(timeline.ends);
@@ -396,7 +403,7 @@ impl<'a> Generator<'a> {
         self.stretch = Stretch::Loading;
         self.hope_at = now;
         if now >= timeline.begins {
-            self.begins = Some(Reading::now());
+            self.begins = Some(self.reading());
         }
         if let Pace::Closed { .. } = self.load.pace {
             while let Some(key) = self.rested() {
@@ -412,8 +419,12 @@ impl<'a> Generator<'a> {
         }
     }
 
+    fn reading(&self) -> Reading {
+        Reading { spun: self.spun, ..Reading::now() }
+    }
+
     fn stop_measuring(&mut self, at: u64) {
-        self.ends = Some((at, Reading::now()));
+        self.ends = Some((at, self.reading()));
         self.left_waiting = self.load.waiting() as u64;
     }
 
@@ -478,8 +489,7 @@ impl<'a> Generator<'a> {
     }
 
     /// How long the poll may sleep. Sets the timer for a start that is due before that.
-    fn patience(&mut self) -> io::Result<Duration> {
-        let now = self.load.now();
+    fn patience(&mut self, now: u64) -> io::Result<Duration> {
         let due = if self.stretch == Stretch::Loading { self.load.next_due() } else { None };
         if let Some(due) = due {
             let left = due.saturating_sub(now);
@@ -508,7 +518,7 @@ impl<'a> Generator<'a> {
         if ending != Ending::Complete {
             self.give_up(Outcome::Abandoned, now);
         }
-        let (ended, reading) = self.ends.unwrap_or_else(|| (now, Reading::now()));
+        let (ended, reading) = self.ends.unwrap_or_else(|| (now, self.reading()));
         self.load.pulses.hand_on();
         let tally = self.load.tally;
         assert_eq!(tally.offered, tally.outcomes.total(), "every message offered has one outcome");

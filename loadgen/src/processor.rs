@@ -8,6 +8,8 @@ use std::time::Duration;
 pub struct Reading {
     /// Time on a processor, in user and in kernel mode.
     pub used: Duration,
+    /// The part of that in which nothing was done but to wait awake for the next start. To be filled in by the thread.
+    pub spun: Duration,
     /// Time for which it could have run, and no processor was free for it; none where the kernel does not say.
     pub waited: Option<Duration>,
 }
@@ -16,13 +18,23 @@ impl Reading {
     /// Of now.
     pub fn now() -> Reading {
         let time = rustix::time::clock_gettime(rustix::time::ClockId::ThreadCPUTime);
-        Reading { used: Duration::new(time.tv_sec as u64, time.tv_nsec as u32), waited: waited() }
+        let used = Duration::new(time.tv_sec as u64, time.tv_nsec as u32);
+        Reading { used, spun: Duration::ZERO, waited: waited() }
     }
 
     /// What came since an earlier one.
     pub fn since(&self, earlier: &Reading) -> Reading {
         let waited = self.waited.zip(earlier.waited).map(|(now, then)| now.saturating_sub(then));
-        Reading { used: self.used.saturating_sub(earlier.used), waited }
+        Reading {
+            used: self.used.saturating_sub(earlier.used),
+            spun: self.spun.saturating_sub(earlier.spun),
+            waited,
+        }
+    }
+
+    /// The time in which there was something to do: it was done, or no processor was free for it.
+    pub fn busy(&self) -> Duration {
+        self.used.saturating_sub(self.spun) + self.waited.unwrap_or_default()
     }
 }
 

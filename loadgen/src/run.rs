@@ -262,6 +262,14 @@ fn together(
 ) -> Outcome {
     let timeline = done.iter().map(|done| done.timeline).find(|timeline| timeline.starts != u64::MAX);
     let ended = done.iter().map(|done| done.ended).max().unwrap_or_default();
+    let ended = match (pace, plan.amount, timeline) {
+        // A schedule ends one distance behind its last start, not with that.
+        (Pacing::Open(open), Amount::Messages(messages), Some(timeline)) if is_complete(&done) => {
+            let scheduled = Duration::from_secs_f64(messages as f64 / open.rate);
+            ended.max(timeline.begins.saturating_add(nanoseconds(scheduled)))
+        }
+        _ => ended,
+    };
     let (elapsed, warm_up) = match timeline {
         None => (Duration::ZERO, Duration::ZERO),
         Some(timeline) => (
@@ -291,6 +299,10 @@ fn together(
         outcome.ending = outcome.ending.worse(thread.ending);
     }
     outcome
+}
+
+fn is_complete(done: &[Done]) -> bool {
+    done.iter().all(|done| done.ending == Ending::Complete)
 }
 
 /// How often the coordinator looks for a signal and tells of the time.

@@ -150,19 +150,19 @@ pub fn ending(ending: &generator::Ending) -> (Ending, Option<String>) {
 fn self_check(run: &Outcome) -> SelfCheck {
     let seconds = run.elapsed.as_secs_f64();
     let share = |time: Duration| if seconds > 0.0 { time.as_secs_f64() / seconds } else { 0.0 };
-    let busy = |reading: &Reading| share(reading.used + reading.waited.unwrap_or_default());
+    let busy = |reading: &Reading| share(reading.busy());
     let busiest =
         run.processor.iter().max_by(|a, b| busy(a).total_cmp(&busy(b))).copied().unwrap_or_default();
     let is_open = matches!(run.pace, Pacing::Open(_));
     let lag = run.tally.latency(Timing::Lag);
-    let client_bound = if is_open { lags(run) } else { busy(&busiest) > BUSY_MAX };
     SelfCheck {
-        client_bound,
+        client_bound: busy(&busiest) > BUSY_MAX || is_open && lags(run),
         processor_us_per_message: match run.tally.offered {
             0 => 0.0,
             offered => run.used().as_secs_f64() * 1e6 / offered as f64,
         },
         processor_share: share(busiest.used),
+        spun_share: share(busiest.spun),
         waited_share: busiest.waited.map(share),
         schedule_lag: is_open.then(|| latency(lag, Detail::Figures)),
     }
@@ -191,11 +191,11 @@ fn invalid_reason(plan: &Plan, run: &Outcome, self_check: &SelfCheck) -> Option<
     }
     if must_keep_time && self_check.client_bound {
         return Some(match &self_check.schedule_lag {
-            Some(lag) => format!(
+            Some(lag) if lags(run) => format!(
                 "client-bound: starts came late (p99 {}), which is more than a tenth of the latency that was measured",
                 units::time(lag.p99_us)
             ),
-            None => "client-bound: the generator had no more processor time to spend".into(),
+            _ => "client-bound: the generator used a core, or waited for one, all the time".into(),
         });
     }
     None
@@ -248,7 +248,7 @@ fn verdict(
         }
         if invalid.is_none() && matches!(run.pace, Pacing::Closed) && self_check(run).client_bound {
             parts.push(
-                "client-bound: the generator used its core up, the server may be able to do more".into(),
+                "client-bound: the generator used a core, or waited for one, all the time; the server may be able to do more".into(),
             );
         }
     }

@@ -304,6 +304,9 @@ pub struct SelfCheck {
     pub processor_us_per_message: f64,
     /// The share of a core that its busiest thread used, 0 to 1.
     pub processor_share: f64,
+    /// The share of the time that this thread spent awake with nothing to do, because a start was due in a moment.
+    #[serde(default)]
+    pub spun_share: f64,
     /// The share of the time that this thread waited for a core, 0 to 1; none where the kernel does not tell.
     pub waited_share: Option<f64>,
     /// How much later than intended the generator came to a start, whether or not a connection was free then. In a

@@ -1,6 +1,6 @@
 //! What the terminal, the page and the comparison say in the same words: the mode, how it went, how it was spoken.
 
-use super::{Arrivals, Ending, Report, SweepKind, units};
+use super::{Arrivals, Ending, Report, SelfCheck, SweepKind, units};
 
 /// What a run is worth at first sight, the gravest first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -158,7 +158,7 @@ pub fn self_check(report: &Report) -> Vec<(&'static str, String)> {
     let mut lines = vec![
         ("limit", bound.to_owned()),
         ("processor time", format!("{} a message", units::time(check.processor_us_per_message))),
-        ("busiest thread", format!("{} of a core", units::percent(check.processor_share))),
+        ("busiest thread", busiest_thread(check)),
     ];
     lines.extend(
         check
@@ -170,6 +170,17 @@ pub fn self_check(report: &Report) -> Vec<(&'static str, String)> {
         ("schedule lag", format!("p50 {p50}, p99 {p99}, max {max}"))
     }));
     lines
+}
+
+fn busiest_thread(check: &SelfCheck) -> String {
+    let used = units::percent(check.processor_share);
+    match check.spun_share {
+        0.0 => format!("{used} of a core"),
+        spun => format!(
+            "{used} of a core ({} of it awake for the next start)",
+            units::percent(spun / check.processor_share)
+        ),
+    }
 }
 
 /// Why the rates of a sweep are what they are, and what it found.
