@@ -12,7 +12,7 @@
 //! flooded. Every message offered has one outcome, which the end of the run asserts.
 //!
 //! A start that falls due is taken between any two events, not once a turn: a turn may take longer than the distance of
-//! two starts. Just before one is due the thread spins ([`SPIN_NS`]), for a sleep ends late.
+//! two starts. Just before one is due the thread spins, for a sleep ends late: how much so, [`Alarm`] learns as it goes.
 
 use std::io;
 use std::sync::Arc;
@@ -23,6 +23,7 @@ use fastsmtp::net::slots::{Key, Slots};
 use fastsmtp::smtp::client::{self, Client};
 use mio::{Events, Interest, Poll, Token};
 
+use crate::alarm::Alarm;
 use crate::connection::{Connection, End, Stands};
 use crate::load::{Facts, Load, Pace};
 use crate::plan::{Amount, Plan};
@@ -30,7 +31,6 @@ use crate::processor::Reading;
 use crate::schedule::Part;
 use crate::tally::{Outcome, Tally};
 use crate::timeline::{NEVER, Timeline, nanoseconds};
-use crate::timer::Timer;
 use crate::transport::Transport;
 
 /// What one thread came to.
@@ -105,7 +105,7 @@ enum Stretch {
 struct Generator<'a> {
     plan: &'a Plan,
     poll: Poll,
-    timer: Timer,
+    alarm: Alarm,
     slots: Slots<Connection>,
     load: Load,
     /// Where received octets go, for a moment.
@@ -146,7 +146,7 @@ impl<'a> Generator<'a> {
             plan.connect_rate.map_or(0, |rate| (1e9 * part.of as f64 / rate).min(1e18) as u64);
         Ok(Generator {
             plan,
-            timer: Timer::new(poll.registry(), TIMER)?,
+            alarm: Alarm::new(poll.registry(), ALARM)?,
             poll,
             slots: Slots::new(),
             load,
@@ -186,6 +186,9 @@ impl<'a> Generator<'a> {
             self.spun += Duration::from_nanos(self.load.now() - before);
         }
         for event in &*events {
+            if event.token() == ALARM {
+                self.alarm.rang(self.load.now());
+            }
             self.release();
             let key = Key::from_u64(event.token().0 as u64);
             if let Some(connection) = self.slots.get_mut(key) {
@@ -491,14 +494,11 @@ impl<'a> Generator<'a> {
     /// How long the poll may sleep. Sets the timer for a start that is due before that.
     fn patience(&mut self, now: u64) -> io::Result<Duration> {
         let due = if self.stretch == Stretch::Loading { self.load.next_due() } else { None };
-        if let Some(due) = due {
-            let left = due.saturating_sub(now);
-            if left <= SPIN_NS {
-                return Ok(Duration::ZERO);
-            }
-            if left < nanoseconds(PATIENCE_MAX) {
-                self.timer.set(left - SPIN_NS)?;
-            }
+        if let Some(due) = due
+            && due.saturating_sub(now) < nanoseconds(PATIENCE_MAX)
+            && !self.alarm.set_before(due, now)?
+        {
+            return Ok(Duration::ZERO);
         }
         let mark = match self.stretch {
             Stretch::Opening => now + OPENING_NS,
@@ -536,8 +536,8 @@ impl<'a> Generator<'a> {
     }
 }
 
-/// The timer's name in the poll; no key is called so.
-const TIMER: Token = Token(usize::MAX);
+/// The alarm's name in the poll; no key is called so.
+const ALARM: Token = Token(usize::MAX);
 
 /// Connections that are not ready for a transaction at the same time: enough to keep a server busy, less than a usual
 /// backlog of 4,096.
@@ -560,9 +560,6 @@ const PATIENCE_MAX: Duration = Duration::from_millis(50);
 
 /// How often an opening run looks whether the other threads are ready.
 const OPENING_NS: u64 = 2_000_000;
-
-/// How long before a start the thread stops sleeping: a sleep ends so much late, seldom later.
-const SPIN_NS: u64 = 60_000;
 
 /// How often timeouts are looked for: an eighth of the timeout, between these.
 const EXPIRE_NS_MIN: u64 = 50_000_000;

@@ -11,6 +11,7 @@
 //! [`report::Report`] of it. [`sweep`] makes several runs. [`ledger`] and [`verify`] prove what was accepted.
 #![forbid(unsafe_code)]
 
+pub mod alarm;
 pub mod arguments;
 pub mod compare;
 pub mod connection;
@@ -37,6 +38,5 @@ pub mod sweep;
 pub mod tally;
 pub mod teller;
 pub mod timeline;
-pub mod timer;
 pub mod transport;
 pub mod verify;
