@@ -34,6 +34,8 @@ pub enum End {
     Tls(String),
     /// No progress in time.
     Timeout,
+    /// The server lacks this extension, which the messages need.
+    Lacks(&'static str),
     /// The server does not speak SMTP as it should, or not what we need.
     Protocol(client::Error),
 }
@@ -58,6 +60,7 @@ pub struct Connection {
     messages: u64,
     /// The code of the first refusal since the message, or the connection, began; 0 if there was none.
     refusal: u16,
+    attempt: Attempt,
     stands: Stands,
     opened_at: u64,
     /// When the last octet went either way.
@@ -80,6 +83,17 @@ struct Under {
     forward_paths: Arc<[Address]>,
     /// Which of these were refused.
     refused: Vec<usize>,
+    /// Which were taken each by a reply of its own (LMTP).
+    taken: Vec<usize>,
+}
+
+/// Whether the place of a connection had one before.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Attempt {
+    /// It had none: the load starts when all of these were tried.
+    First,
+    /// It had one.
+    Again,
 }
 
 /// How far a connection has come.
@@ -99,13 +113,14 @@ pub enum Stands {
 
 impl Connection {
     /// One that is being opened since `now`.
-    pub fn new(transport: Transport, client: Client, now: u64) -> Connection {
+    pub fn new(transport: Transport, client: Client, attempt: Attempt, now: u64) -> Connection {
         Connection {
             key: None,
             transport,
             client,
             messages: 0,
             refusal: 0,
+            attempt,
             stands: Stands::Connecting,
             opened_at: now,
             progress_at: now,
@@ -113,6 +128,11 @@ impl Connection {
             since: now,
             message: None,
         }
+    }
+
+    /// Whether its place had a connection before.
+    pub fn attempt(&self) -> Attempt {
+        self.attempt
     }
 
     /// How far it has come.
@@ -265,7 +285,7 @@ impl Connection {
             } else if self.client.is_over() {
                 return Err(self.over(now, load));
             } else if self.client.is_idle() {
-                self.ready(now, load);
+                self.ready(now, load)?;
             }
         }
     }
@@ -287,8 +307,9 @@ impl Connection {
             Phase::Rcpt => self.recipient_answered(recipient, now, load),
             Phase::Data if is_positive => self.pass(Timing::Accept, now, load),
             Phase::Accept => {
-                if let Some(message) = &mut self.message {
-                    message.is_accepted |= is_positive;
+                if let (true, Some(message)) = (is_positive, &mut self.message) {
+                    message.is_accepted = true;
+                    message.taken.extend(recipient);
                 }
             }
             _ => {}
@@ -319,9 +340,12 @@ impl Connection {
     }
 
     /// An idle client: counts the message that ended, and begins another, or rests, or leaves.
-    fn ready(&mut self, now: u64, load: &mut Load) {
+    fn ready(&mut self, now: u64, load: &mut Load) -> Result<(), End> {
         let ready_since = if self.stands < Stands::Idle {
-            load.greeted(self.client.extensions());
+            if load.needs_eight_bit_mime && !self.client.extensions().eight_bit_mime {
+                return Err(End::Lacks("8BITMIME"));
+            }
+            load.greeted(self.client.extensions(), self.attempt);
             self.opened_at
         } else {
             now
@@ -332,10 +356,11 @@ impl Connection {
         if is_full || load.is_exhausted(now) {
             self.leave();
         } else if let Some(intended) = load.next_start(ready_since, now) {
-            self.begin(intended, now, load);
+            self.begin(intended, load);
         } else {
             load.resting.extend(self.key);
         }
+        Ok(())
     }
 
     /// Says QUIT. Only for one that is idle.
@@ -345,8 +370,10 @@ impl Connection {
     }
 
     /// Begins a message. Only for one that is idle.
-    fn begin(&mut self, intended: u64, now: u64, load: &mut Load) {
+    fn begin(&mut self, intended: u64, load: &mut Load) {
         let composed = load.mails.compose();
+        // Making it was our work, not the server's.
+        let now = load.now();
         self.message = Some(Under {
             intended,
             begun: now,
@@ -356,6 +383,7 @@ impl Connection {
             sha256: composed.sha256,
             forward_paths: composed.forward_paths,
             refused: Vec::new(),
+            taken: Vec::new(),
         });
         self.messages += 1;
         self.refusal = 0;
@@ -366,7 +394,7 @@ impl Connection {
 
     /// Begins a message on a connection that rested, and sends what can be sent of it.
     pub fn wake(&mut self, intended: u64, now: u64, load: &mut Load) -> Result<(), End> {
-        self.begin(intended, now, load);
+        self.begin(intended, load);
         self.progress_at = now;
         self.send()
     }
@@ -415,21 +443,28 @@ impl Connection {
     }
 
     /// Counts what a connection that has ended leaves behind; gives how far it had come.
-    pub fn close(mut self, end: &End, now: u64, load: &mut Load) -> Stands {
-        if let End::Timeout = end {
-            // It took at least as long as it was waited for.
-            self.pass(self.waits, now, load);
+    pub fn close(self, end: &End, now: u64, load: &mut Load) -> Stands {
+        let stands = self.stands;
+        match end {
+            End::Timeout if stands == Stands::Message => self.give_up(Outcome::TimedOut, now, load),
+            // It took at least as long as it was waited for. Whom QUIT is not answered to owes us nothing.
+            End::Timeout if stands < Stands::Idle => load.record(self.waits, now - self.since, None),
+            _ => self.give_up(Outcome::Broken, now, load),
         }
-        if let Some(message) = self.message.take() {
-            let outcome = if matches!(end, End::Timeout) { Outcome::TimedOut } else { Outcome::Broken };
-            load.settle(outcome, message.intended, now);
-        }
-        self.stands
+        stands
     }
 
-    /// Gives up the message under way, if there is one: its intended start. The connection is of no use after that.
-    pub fn give_up(&mut self) -> Option<u64> {
-        self.message.take().map(|message| message.intended)
+    /// Gives up the message under way, if there is one. What it waited for took at least as long as it was waited for. A
+    /// server that took it for one recipient and went before it answered for the others (LMTP) has accepted it.
+    pub fn give_up(mut self, outcome: Outcome, now: u64, load: &mut Load) {
+        if self.message.as_ref().is_some_and(|message| message.is_accepted) {
+            return self.settle(now, load);
+        }
+        let Some(message) = self.message else { return };
+        if outcome != Outcome::Abandoned {
+            load.record(self.waits, now.saturating_sub(self.since), Some(message.intended));
+        }
+        load.settle(outcome, message.intended, now);
     }
 
     /// The intended start of the message under way.
@@ -441,8 +476,12 @@ impl Connection {
 impl Under {
     /// What the ledger says of it, acknowledged now.
     fn entry(self, sha256: [u8; 32]) -> Entry {
+        let is_accepted = |index: &usize| match self.taken.is_empty() {
+            true => !self.refused.contains(index),
+            false => self.taken.contains(index),
+        };
         let paths = self.forward_paths.iter().enumerate();
-        let recipients = paths.filter(|(index, _)| !self.refused.contains(index));
+        let recipients = paths.filter(|(index, _)| is_accepted(index));
         Entry {
             id: self.id,
             acknowledged: SystemTime::now(),

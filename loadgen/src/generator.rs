@@ -8,8 +8,7 @@
 //! ```
 //!
 //! The first connection of the first thread goes alone and tells whether there is an SMTP server at all. A connection
-//! that fails is opened again, all together at most [`REOPENS_PER_MS`] a millisecond, so that a dead server is asked, not
-//! flooded. Every message offered has one outcome, which the end of the run asserts.
+//! that fails is opened again after a while ([`Opener`]), so that a dead server is asked, not flooded. Every message offered has one outcome, which the end of the run asserts.
 //!
 //! A start that falls due is taken between any two events, not once a turn: a turn may take longer than the distance of
 //! two starts. Just before one is due the thread spins, for a sleep ends late: how much so, [`Alarm`] learns as it goes.
@@ -20,18 +19,18 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use fastsmtp::net::slots::{Key, Slots};
-use fastsmtp::smtp::client::{self, Client};
+use fastsmtp::smtp::client;
 use mio::{Events, Interest, Poll, Token};
 
 use crate::alarm::Alarm;
-use crate::connection::{Connection, End, Stands};
+use crate::connection::{Attempt, Connection, End, Stands};
 use crate::load::{Facts, Load, Pace};
+use crate::opener::Opener;
 use crate::plan::{Amount, Plan};
 use crate::processor::Reading;
 use crate::schedule::Part;
-use crate::tally::{Outcome, Tally};
-use crate::timeline::{NEVER, Timeline, nanoseconds};
-use crate::transport::Transport;
+use crate::tally::{Outcome, Tally, Timing};
+use crate::timeline::{NEVER, Shared, Timeline, nanoseconds};
 
 /// What one thread came to.
 #[derive(Debug)]
@@ -82,6 +81,8 @@ impl Ending {
 
 /// Makes one thread's part of a run. An error is the system's, not the server's.
 pub fn run(plan: &Plan, part: Part, load: Load) -> io::Result<Done> {
+    // The others are not to wait for a thread that is gone.
+    let mut stop = StopAll { shared: Arc::clone(&load.shared), is_armed: true };
     let mut generator = Generator::new(plan, part, load)?;
     let mut events = Events::with_capacity(EVENTS_PER_TURN);
     let ending = loop {
@@ -89,10 +90,22 @@ pub fn run(plan: &Plan, part: Part, load: Load) -> io::Result<Done> {
             break ending;
         }
     };
-    if let Ending::Unreachable(_) = ending {
-        generator.load.shared.is_stopped.store(true, Ordering::Release);
-    }
+    stop.is_armed = matches!(ending, Ending::Unreachable(_));
     Ok(generator.end(ending))
+}
+
+/// Stops all threads when it is dropped while it is armed: by an error, by a panic, or because there is no server.
+struct StopAll {
+    shared: Arc<Shared>,
+    is_armed: bool,
+}
+
+impl Drop for StopAll {
+    fn drop(&mut self) {
+        if self.is_armed {
+            self.shared.is_stopped.store(true, Ordering::Release);
+        }
+    }
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -122,15 +135,7 @@ struct Generator<'a> {
     spun: Duration,
     /// Connections that are not ready for a transaction yet.
     connecting: usize,
-    /// Connections that failed and wait to be opened again, and when the last of them was.
-    failed: usize,
-    reopened_at: u64,
-    /// Connections opened so far, counted so that no two threads take the same source addresses in step.
-    opened: u64,
-    /// When the next connection may be opened, with a rate of connections.
-    next_connect: u64,
-    connect_distance: u64,
-    nonces: fastrand::Rng,
+    opener: Opener,
     /// When timeouts were last looked for.
     expired_at: u64,
     /// When anything of the server's last gave hope.
@@ -142,8 +147,6 @@ struct Generator<'a> {
 impl<'a> Generator<'a> {
     fn new(plan: &'a Plan, part: Part, load: Load) -> io::Result<Generator<'a>> {
         let poll = Poll::new()?;
-        let connect_distance =
-            plan.connect_rate.map_or(0, |rate| (1e9 * part.of as f64 / rate).min(1e18) as u64);
         Ok(Generator {
             plan,
             alarm: Alarm::new(poll.registry(), ALARM)?,
@@ -159,12 +162,7 @@ impl<'a> Generator<'a> {
             left_waiting: 0,
             spun: Duration::ZERO,
             connecting: 0,
-            failed: 0,
-            reopened_at: 0,
-            opened: part.index * SOURCES_STRIDE,
-            next_connect: 0,
-            connect_distance,
-            nonces: fastrand::Rng::with_seed(plan.seed ^ (part.index << 32) ^ NONCES),
+            opener: Opener::new(plan, part),
             expired_at: 0,
             hope_at: 0,
             first_failure: None,
@@ -185,6 +183,7 @@ impl<'a> Generator<'a> {
         if patience.is_zero() && events.is_empty() {
             self.spun += Duration::from_nanos(self.load.now() - before);
         }
+        let woken = if events.is_empty() { 0 } else { self.load.now() };
         for event in &*events {
             if event.token() == ALARM {
                 self.alarm.rang(self.load.now());
@@ -195,6 +194,9 @@ impl<'a> Generator<'a> {
                 let was_ready = connection.stands() >= Stands::Idle;
                 let driven = connection.drive(event, &mut self.load, &mut self.buffer);
                 self.connecting -= usize::from(!was_ready && connection.stands() >= Stands::Idle);
+                if connection.progress_at() >= woken {
+                    self.load.tally.record(Timing::ReplyLag, connection.progress_at() - woken);
+                }
                 if let Err(end) = driven {
                     self.close(key, end);
                 }
@@ -215,45 +217,36 @@ impl<'a> Generator<'a> {
             (false, true) => 1,
             (false, false) => 0,
         };
-        if self.slots.len() >= self.connections && self.failed == 0 || self.connecting >= connecting_max {
+        let is_full = self.slots.len() >= self.connections && self.opener.waiting() == 0;
+        if is_full || self.connecting >= connecting_max {
             return Ok(());
         }
         let now = self.load.now();
-        let allowed = ((now - self.reopened_at) / 1_000_000).saturating_mul(REOPENS_PER_MS) as usize;
-        if allowed > 0 {
-            self.failed = self.failed.saturating_sub(allowed);
-            self.reopened_at = now;
-        }
+        self.opener.recover(now);
         let is_over =
             self.load.is_exhausted(now) && self.stretch != Stretch::Opening || self.unreachable.is_some();
         while !is_over
             && self.connecting < connecting_max
-            && self.slots.len() + self.failed < self.connections
-            && self.next_connect <= now
+            && self.slots.len() + self.opener.waiting() < self.connections
+            && self.opener.is_due(now)
         {
             self.open_one(now)?;
-            // A rate is not made up for after a pause.
-            self.next_connect = self.next_connect.max(now.saturating_sub(1_000_000)) + self.connect_distance;
         }
         Ok(())
     }
 
     fn open_one(&mut self, now: u64) -> io::Result<()> {
-        let source = self.plan.sources.as_ref().map(|sources| sources.address(self.opened));
-        self.opened += 1;
-        let transport = match Transport::connect(self.plan, source) {
-            Ok(transport) => transport,
+        let attempt =
+            if self.opener.opened() < self.connections as u64 { Attempt::First } else { Attempt::Again };
+        let (transport, client) = match self.opener.open(self.plan, now) {
+            Ok(opened) => opened,
             Err(error) => {
                 self.load.tally.failures.connect += 1;
-                self.failed(&error.into(), true);
+                self.failed(&error.into(), attempt);
                 return Ok(());
             }
         };
-        let mut client = Client::new(Arc::clone(&self.load.manner), self.nonces.u64(..));
-        if transport.is_secured() {
-            client.secured_from_start();
-        }
-        let key = self.slots.insert(Connection::new(transport, client, now));
+        let key = self.slots.insert(Connection::new(transport, client, attempt, now));
         self.connecting += 1;
         let connection = self.slots.get_mut(key).expect("just inserted");
         connection.key = Some(key);
@@ -266,9 +259,11 @@ impl<'a> Generator<'a> {
         let Some(connection) = self.slots.remove(key) else { return };
         let end = connection.judged(end);
         let now = self.load.now();
+        let attempt = connection.attempt();
         let stands = connection.close(&end, now, &mut self.load);
-        let is_untried = stands < Stands::Idle;
-        self.connecting -= usize::from(is_untried);
+        // One that was ready once was tried then.
+        let attempt = if stands < Stands::Idle { attempt } else { Attempt::Again };
+        self.connecting -= usize::from(stands < Stands::Idle);
         if stands == Stands::Idle && self.load.resting.len() > 2 * self.connections + 64 {
             let slots = &self.slots;
             self.load.resting.retain(|key| slots.get(*key).is_some());
@@ -281,20 +276,20 @@ impl<'a> Generator<'a> {
             End::Failed(_) | End::Closed => &mut failures.reset,
             End::Tls(_) => &mut failures.tls,
             End::Timeout => &mut failures.timeout,
-            End::Protocol(_) => &mut failures.protocol,
+            End::Protocol(_) | End::Lacks(_) => &mut failures.protocol,
         };
         *counter += 1;
-        self.failed(&end, is_untried);
+        self.failed(&end, attempt);
     }
 
     /// Takes note of a failure: its place is filled again after a while.
-    fn failed(&mut self, end: &End, is_untried: bool) {
-        self.failed += 1;
+    fn failed(&mut self, end: &End, attempt: Attempt) {
+        self.opener.failed();
         let reason = self.reason(end);
         if !self.load.shared.is_reached.load(Ordering::Relaxed) {
             self.unreachable = Some(reason.clone());
         }
-        if is_untried {
+        if attempt == Attempt::First {
             self.load.shared.tried(1);
         }
         self.first_failure.get_or_insert(reason);
@@ -313,6 +308,9 @@ impl<'a> Generator<'a> {
             End::Timeout => format!("no reply in {}", fastsmtp::units::duration_text(self.plan.timeout)),
             End::Protocol(error @ client::Error::InTheClear(_)) => {
                 format!("{error}: --tls keeps it to the server, --plaintext-auth sends it all the same")
+            }
+            End::Lacks(extension) => {
+                format!("the server does not offer {extension}, which messages with 8-bit octets need")
             }
             End::Protocol(error) => format!("not SMTP as we need it: {error}"),
         }
@@ -386,6 +384,7 @@ impl<'a> Generator<'a> {
                 }
                 let is_settled = self.load.is_exhausted(now) && self.load.pulses.in_flight == 0;
                 if is_settled || now >= timeline.ends.saturating_add(nanoseconds(self.plan.drain)) {
+                    self.load.tally.given_up += self.load.pulses.in_flight;
                     self.give_up(Outcome::TimedOut, now);
                     self.leave(now);
                 }
@@ -396,6 +395,8 @@ impl<'a> Generator<'a> {
 
     /// The load starts.
     fn start(&mut self, starts: u64, now: u64) {
+        // Another thread, or a timeout of this very turn, may have set it since `now` was read.
+        let now = now.max(starts);
         let (warm_up, measured) = match self.plan.amount {
             Amount::Messages(_) => (Duration::ZERO, None),
             Amount::Time { warm_up, measured } => (warm_up, Some(measured)),
@@ -410,7 +411,9 @@ impl<'a> Generator<'a> {
         }
         if let Pace::Closed { .. } = self.load.pace {
             while let Some(key) = self.rested() {
-                match self.load.next_start(starts, now) {
+                // Those before it were sent meanwhile, which is not this one's latency.
+                let now = self.load.now().max(starts);
+                match self.load.next_start(now, now) {
                     Some(intended) => self.wake(key, intended, now),
                     None => {
                         // Fewer messages than connections: this one will not be needed.
@@ -423,7 +426,7 @@ impl<'a> Generator<'a> {
     }
 
     fn reading(&self) -> Reading {
-        Reading { spun: self.spun, ..Reading::now() }
+        Reading { spun: self.spun, blocked: self.load.blocked, ..Reading::now() }
     }
 
     fn stop_measuring(&mut self, at: u64) {
@@ -455,10 +458,10 @@ impl<'a> Generator<'a> {
             }
         }
         for key in self.slots.keys() {
-            let intended = self.slots.get_mut(key).and_then(Connection::give_up);
-            if let Some(intended) = intended {
-                self.load.settle(outcome, intended, now);
-                self.slots.remove(key);
+            if self.slots.get(key).is_some_and(|connection| connection.stands() == Stands::Message)
+                && let Some(connection) = self.slots.remove(key)
+            {
+                connection.give_up(outcome, now, &mut self.load);
             }
         }
     }
@@ -507,7 +510,8 @@ impl<'a> Generator<'a> {
             Stretch::Loading => NEVER,
             Stretch::Leaving { until } => until,
         };
-        let is_opening = self.failed > 0 || self.slots.len() < self.connections && self.connect_distance > 0;
+        let is_opening =
+            self.opener.waiting() > 0 || self.slots.len() < self.connections && self.opener.has_rate();
         let most = if is_opening { Duration::from_millis(1) } else { PATIENCE_MAX };
         Ok(most.min(Duration::from_nanos(mark.saturating_sub(now))))
     }
@@ -543,9 +547,6 @@ const ALARM: Token = Token(usize::MAX);
 /// backlog of 4,096.
 const CONNECTING_MAX: usize = 256;
 
-/// Failed connections opened again in a millisecond.
-const REOPENS_PER_MS: u64 = 1;
-
 /// Readiness events taken from the kernel in one turn.
 const EVENTS_PER_TURN: usize = 1024;
 
@@ -565,9 +566,3 @@ const OPENING_NS: u64 = 2_000_000;
 const EXPIRE_NS_MIN: u64 = 50_000_000;
 /// See [`EXPIRE_NS_MIN`].
 const EXPIRE_NS_MAX: u64 = 1_000_000_000;
-
-/// Where each thread begins in the list of source addresses.
-const SOURCES_STRIDE: u64 = 1 << 20;
-
-/// Sets the nonces apart from what else is drawn from the seed.
-const NONCES: u64 = 0x6e6f_6e63_6573;

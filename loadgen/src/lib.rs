@@ -26,6 +26,7 @@ pub mod load;
 pub mod mail_id;
 pub mod mails;
 pub mod objective;
+pub mod opener;
 pub mod output;
 pub mod plan;
 pub mod processor;

@@ -84,12 +84,13 @@ fn compared(arguments: &CompareArguments) -> Result<u8, String> {
 /// What a run says to whoever started it.
 fn code(report: &Report) -> u8 {
     use loadgen::report::Ending;
+    let is_missed = report.objective.as_ref().is_some_and(|objective| !objective.met);
     match report.ending {
         Ending::Interrupted => exit::INTERRUPTED,
         Ending::Unreachable => exit::NO_SERVICE,
-        _ if report.offered > 0 && report.accepted == 0 && report.objective.is_none() => exit::NO_SERVICE,
+        _ if report.offered > 0 && report.accepted == 0 && !is_missed => exit::NO_SERVICE,
         _ if !report.valid => exit::INVALID,
-        _ if report.objective.as_ref().is_some_and(|objective| !objective.met) => exit::MISSED,
+        _ if is_missed => exit::MISSED,
         _ => exit::FINE,
     }
 }

@@ -6,7 +6,7 @@
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, BufWriter, Write};
 use std::path::{Path, PathBuf};
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use crate::arguments::CompareArguments;
 use crate::compare::{self, Compared};
@@ -45,20 +45,27 @@ pub fn hdr(plan: &Plan) -> Result<Option<Hdr>, String> {
     let Some(path) = &plan.output.hdr else { return Ok(None) };
     let log = File::create(path).and_then(|file| HdrLog::new(BufWriter::new(file), SystemTime::now()));
     let log = log.map_err(|error| in_words(path, &error))?;
-    Ok(Some(Hdr { path: path.clone(), log, failure: None }))
+    Ok(Some(Hdr { path: path.clone(), log, opened: Instant::now(), begins: None, failure: None }))
 }
 
 /// The log of histograms.
 pub struct Hdr {
     path: PathBuf,
     log: HdrLog<BufWriter<File>>,
+    opened: Instant,
+    /// When the measured time began, since the log was opened.
+    begins: Option<Duration>,
     failure: Option<String>,
 }
 
 impl Hdr {
     /// Writes a second of the measured time.
     pub fn second(&mut self, number: u32, second: &Second) {
-        let start = Duration::from_secs(u64::from(number));
+        let at = Duration::from_secs(u64::from(number));
+        // The first second is told of as soon as it is over.
+        let over = at + Duration::from_secs(1);
+        let begins = *self.begins.get_or_insert_with(|| self.opened.elapsed().saturating_sub(over));
+        let start = begins + at;
         for (tag, histogram) in [("message", &second.message), ("accept", &second.accept)] {
             let written = self.log.interval(tag, start, Duration::from_secs(1), histogram);
             if let Err(error) = written {

@@ -10,7 +10,7 @@ use fastsmtp::smtp::client::Manner;
 
 use crate::mails;
 use crate::objective::Objective;
-use crate::report::Arrivals;
+use crate::report::{Arrivals, Environment};
 use crate::sources::Sources;
 
 /// A run, or a sweep of them.
@@ -58,6 +58,8 @@ pub struct Plan {
     pub objective: Option<Objective>,
     /// Where it is told.
     pub output: Output,
+    /// Where it is made, read before the load is on.
+    pub environment: Environment,
 }
 
 /// How much is offered.

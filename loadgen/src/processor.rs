@@ -10,6 +10,8 @@ pub struct Reading {
     pub used: Duration,
     /// The part of that in which nothing was done but to wait awake for the next start. To be filled in by the thread.
     pub spun: Duration,
+    /// Time for which it stood still for a ledger that could not be written fast enough. To be filled in likewise.
+    pub blocked: Duration,
     /// Time for which it could have run, and no processor was free for it; none where the kernel does not say.
     pub waited: Option<Duration>,
 }
@@ -19,7 +21,7 @@ impl Reading {
     pub fn now() -> Reading {
         let time = rustix::time::clock_gettime(rustix::time::ClockId::ThreadCPUTime);
         let used = Duration::new(time.tv_sec as u64, time.tv_nsec as u32);
-        Reading { used, spun: Duration::ZERO, waited: waited() }
+        Reading { used, spun: Duration::ZERO, blocked: Duration::ZERO, waited: waited() }
     }
 
     /// What came since an earlier one.
@@ -28,13 +30,14 @@ impl Reading {
         Reading {
             used: self.used.saturating_sub(earlier.used),
             spun: self.spun.saturating_sub(earlier.spun),
+            blocked: self.blocked.saturating_sub(earlier.blocked),
             waited,
         }
     }
 
-    /// The time in which there was something to do: it was done, or no processor was free for it.
+    /// The time in which there was something to do: it was done, or no processor was free for it, or a disk held it up.
     pub fn busy(&self) -> Duration {
-        self.used.saturating_sub(self.spun) + self.waited.unwrap_or_default()
+        self.used.saturating_sub(self.spun) + self.waited.unwrap_or_default() + self.blocked
     }
 }
 

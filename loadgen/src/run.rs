@@ -125,7 +125,8 @@ pub fn run(
                     .name(name)
                     .spawn_scoped(scope, move || generator::run(plan, part, load))
             })
-            .collect::<io::Result<_>>()?;
+            .collect::<io::Result<_>>()
+            .inspect_err(|_| shared.is_stopped.store(true, Ordering::Release))?;
         let mut seconds = Seconds::new(plan.threads);
         coordinate(&shared, &pulses, interrupted, &mut seconds, watcher);
         let mut done = Vec::new();
@@ -161,9 +162,11 @@ fn load(
         timeline: Timeline::UNKNOWN,
         manner: Arc::clone(&plan.manner),
         security: plan.security.clone(),
+        needs_eight_bit_mime: plan.content.needs_eight_bit_mime(),
+        blocked: Duration::ZERO,
         mails: Mails::new(
             Arc::clone(&plan.content),
-            plan.seed ^ part.index.wrapping_mul(0x9e37_79b9_7f4a_7c15),
+            plan.seed ^ MAILS ^ part.index.wrapping_mul(0x9e37_79b9_7f4a_7c15),
         ),
         pace,
         messages_per_connection: plan.messages_per_connection,
@@ -304,6 +307,9 @@ fn together(
 fn is_complete(done: &[Done]) -> bool {
     done.iter().all(|done| done.ending == Ending::Complete)
 }
+
+/// Sets what messages are drawn from apart from what starts are.
+const MAILS: u64 = 0x006d_6169_6c73;
 
 /// How often the coordinator looks for a signal and tells of the time.
 const TICK: Duration = Duration::from_millis(200);

@@ -6,9 +6,9 @@ use hdrhistogram::Histogram;
 
 use crate::generator;
 use crate::objective::Figures;
-use crate::plan::{Pacing, Plan};
+use crate::plan::{Pacing, Plan, Search};
 use crate::processor::Reading;
-use crate::report::environment::{environment, rfc3339};
+use crate::report::environment::rfc3339;
 use crate::report::units;
 use crate::report::{
     self, Ending, Interval, Latency, Mode, Phases, ReplyCount, Report, SCHEMA_VERSION, SelfCheck, Speaking,
@@ -20,7 +20,7 @@ use crate::tally::{self, Timing};
 /// The document about a run.
 pub fn report(plan: &Plan, run: &Outcome) -> Report {
     let outcomes = &run.tally.outcomes;
-    let objective = plan.objective.as_ref().map(|objective| objective.judge(run));
+    let objective = judged(plan, run);
     let (ending, ending_reason) = ending(&run.ending);
     let self_check = self_check(run);
     let invalid_reason = invalid_reason(plan, run, &self_check);
@@ -51,7 +51,7 @@ pub fn report(plan: &Plan, run: &Outcome) -> Report {
         abandoned: outcomes.of(tally::Outcome::Abandoned),
         dropped: outcomes.of(tally::Outcome::Dropped),
         messages_per_second: run.rate(),
-        octets_per_second: per_second(run.tally.accepted_octets, run.elapsed),
+        octets_per_second: per_second(run.tally.octets_in_time, run.elapsed),
         error_share: run.error_share(),
         elapsed_seconds: run.elapsed.as_secs_f64(),
         warm_up: WarmUp {
@@ -70,14 +70,13 @@ pub fn report(plan: &Plan, run: &Outcome) -> Report {
         sweep: None,
         target: target(plan, run),
         speaking: speaking(plan, run),
-        environment: environment(),
+        environment: plan.environment.clone(),
     }
 }
 
 /// The line of a sweep about one of its runs.
 pub fn step(plan: &Plan, run: &Outcome, rate: f64, repetition: u32) -> Step {
     let self_check = self_check(run);
-    let objective = plan.objective.as_ref();
     Step {
         rate,
         repetition,
@@ -87,16 +86,39 @@ pub fn step(plan: &Plan, run: &Outcome, rate: f64, repetition: u32) -> Step {
         error_share: run.error_share(),
         message: latency(run.tally.latency(Timing::Message), Detail::Figures),
         accept: latency(run.tally.latency(Timing::Accept), Detail::Figures),
-        met: objective.map(|objective| objective.judge(run).met && run.kept_up(plan)),
+        met: judged(plan, run).map(|objective| objective.met),
         invalid_reason: invalid_reason(plan, run, &self_check),
         client_bound: self_check.client_bound,
     }
 }
 
+/// The objective, and what goes without saying: that every message is answered while it is waited for, and of a sweep
+/// that the server keeps up with the rate. None if there is no objective.
+fn judged(plan: &Plan, run: &Outcome) -> Option<report::Objective> {
+    let mut objective = plan.objective.as_ref()?.judge(run);
+    let mut also = |text: &str, measured: String| {
+        let condition = report::Condition { text: text.into(), measured, met: false };
+        objective.conditions.push(condition);
+        objective.met = false;
+    };
+    if run.tally.given_up > 0 {
+        also("every message is answered", format!("{} were not", units::count(run.tally.given_up)));
+    }
+    if plan.search != Search::None && !run.kept_up(plan) {
+        let dropped = run.tally.outcomes.of(tally::Outcome::Dropped);
+        also(
+            "the server keeps up",
+            format!("{} waited at the end", units::count(run.left_waiting + dropped)),
+        );
+    }
+    Some(objective)
+}
+
 impl Outcome {
-    /// Messages accepted in a second; 0 if no time passed.
+    /// Messages accepted in a second; 0 if no time passed. What an open loop's server works off behind the measured time does
+    /// not count.
     pub fn rate(&self) -> f64 {
-        per_second(self.tally.outcomes.of(tally::Outcome::Accepted), self.elapsed)
+        per_second(self.tally.accepted_in_time, self.elapsed)
     }
 
     /// The share of offered messages that were not accepted.
@@ -109,6 +131,9 @@ impl Outcome {
 
     /// Whether the server took messages as fast as they came: hardly more waited at the end than there are connections.
     pub fn kept_up(&self, plan: &Plan) -> bool {
+        if self.tally.outcomes.of(tally::Outcome::Dropped) > 0 {
+            return false;
+        }
         let excusable = (plan.connections as f64).max(WAITING_SHARE_MAX * self.tally.offered as f64);
         self.left_waiting as f64 <= excusable
     }
@@ -165,13 +190,16 @@ fn self_check(run: &Outcome) -> SelfCheck {
         spun_share: share(busiest.spun),
         waited_share: busiest.waited.map(share),
         schedule_lag: is_open.then(|| latency(lag, Detail::Figures)),
+        reply_lag: latency(run.tally.latency(Timing::ReplyLag), Detail::Figures),
     }
 }
 
 /// Whether starts came so late that it is a good part of what was measured.
 fn lags(run: &Outcome) -> bool {
     let lag = run.tally.latency(Timing::Lag).value_at_quantile(0.99) as f64;
-    lag > LAG_SHARE_MAX * run.tally.latency(Timing::Message).value_at_quantile(0.99) as f64
+    let message = run.tally.latency(Timing::Message);
+    // Where nothing was accepted, there is no latency that could be spoilt.
+    !message.is_empty() && lag > LAG_SHARE_MAX * message.value_at_quantile(0.99) as f64
 }
 
 /// Why the figures are not what they say; none if they are.
@@ -231,6 +259,10 @@ fn verdict(
         parts.push(format!("nothing was accepted: {}", example(run)));
     } else {
         parts.push(figures(plan, run));
+        if matches!(run.pace, Pacing::Open(_)) && !run.kept_up(plan) {
+            let waiting = run.left_waiting + run.tally.outcomes.of(tally::Outcome::Dropped);
+            parts.push(format!("the server did NOT KEEP UP: {} waited at the end", units::count(waiting)));
+        }
         let errors = run.tally.outcomes.errors();
         if errors > 0 {
             parts.push(format!(
@@ -438,7 +470,7 @@ const TIMINGS: [(&str, Timing); 9] = [
 ];
 
 /// The share of its time that a thread may use or wait for a core, before it counts as the limit.
-const BUSY_MAX: f64 = 0.95;
+const BUSY_MAX: f64 = 0.9;
 
 /// The share of the latency that was measured, by which starts may be late.
 const LAG_SHARE_MAX: f64 = 0.1;

@@ -67,8 +67,10 @@ impl Sweeper<'_> {
         for number in 0..steps {
             let rate = from + step * number as f64;
             let judgement = self.step(rate, 1, &format!("step {} of {steps}, ", number + 1))?;
-            if judgement == Judgement::CutShort {
-                break;
+            match judgement {
+                Judgement::CutShort => break,
+                Judgement::Kept => self.keep(rate),
+                Judgement::Broken | Judgement::ClientBound => {}
             }
         }
         Ok(self.report(SweepKind::Ramp, None, None))
@@ -108,6 +110,9 @@ impl Sweeper<'_> {
             judgements.push(judgement);
             let agree = judgements.iter().filter(|other| **other == judgement).count() as u32;
             if agree > repetitions / 2 {
+                if judgement == Judgement::Kept {
+                    self.keep(rate);
+                }
                 return Ok(judgement);
             }
         }
@@ -130,19 +135,23 @@ impl Sweeper<'_> {
             Ending::Complete if step.client_bound => Judgement::ClientBound,
             Ending::Complete if step.met == Some(false) => Judgement::Broken,
             Ending::Complete => Judgement::Kept,
+            // There was a server before: a rate that it does not survive is one that it does not keep.
+            Ending::Unreachable(_) | Ending::GaveUp if !self.steps.is_empty() => Judgement::Broken,
             _ => {
                 self.cut = Some(run.ending.clone());
                 Judgement::CutShort
             }
         };
         self.steps.push(step);
-        let is_best = self.best.as_ref().is_none_or(|(best, _)| rate >= *best);
-        if judgement == Judgement::Kept && is_best {
-            self.best = Some((rate, run));
-        } else {
-            self.last = Some(run);
-        }
+        self.last = Some(run);
         Ok(judgement)
+    }
+
+    /// The last run is that of a rate which was kept: the best so far, if no higher one was.
+    fn keep(&mut self, rate: f64) {
+        if self.best.as_ref().is_none_or(|(best, _)| rate >= *best) {
+            self.best = self.last.take().map(|run| (rate, run));
+        }
     }
 
     /// The document: of the best run, with the whole sweep.

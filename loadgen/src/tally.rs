@@ -83,6 +83,8 @@ pub enum Timing {
     Message,
     /// How late the generator came to an intended start.
     Lag,
+    /// For how long a reply waited while others of the same turn were handled.
+    ReplyLag,
 }
 
 /// What one stretch of time came to.
@@ -130,8 +132,13 @@ pub struct Tally {
     pub outcomes: Outcomes,
     /// Measured messages.
     pub offered: u64,
-    /// Octets of mail data of those that were accepted.
-    pub accepted_octets: u64,
+    /// Of those that were accepted, the ones that count for the rate: of a closed loop all, of an open one those that were
+    /// accepted within the measured time.
+    pub accepted_in_time: u64,
+    /// Octets of the mail data of these.
+    pub octets_in_time: u64,
+    /// Messages that were waited for no longer at the end of the run.
+    pub given_up: u64,
     /// Messages of the warm-up.
     pub warm_up_offered: u64,
     /// What became of them.
@@ -148,7 +155,9 @@ impl Default for Tally {
         Tally {
             outcomes: Outcomes::default(),
             offered: 0,
-            accepted_octets: 0,
+            accepted_in_time: 0,
+            octets_in_time: 0,
+            given_up: 0,
             warm_up_offered: 0,
             warm_up: Outcomes::default(),
             failures: ConnectionFailures::default(),
@@ -189,7 +198,9 @@ impl Tally {
     pub fn add(&mut self, other: &Tally) {
         self.outcomes.add(&other.outcomes);
         self.offered += other.offered;
-        self.accepted_octets += other.accepted_octets;
+        self.accepted_in_time += other.accepted_in_time;
+        self.octets_in_time += other.octets_in_time;
+        self.given_up += other.given_up;
         self.warm_up_offered += other.warm_up_offered;
         self.warm_up.add(&other.warm_up);
         self.failures.add(&other.failures);
@@ -222,7 +233,7 @@ fn add(mine: &mut Histogram<u64>, theirs: &Histogram<u64>) {
     mine.add(theirs).expect("it grows by itself");
 }
 
-const TIMINGS: usize = Timing::Lag as usize + 1;
+const TIMINGS: usize = Timing::ReplyLag as usize + 1;
 
 /// Codes end at 599, which the client's reader of replies sees to.
 const CODES: usize = 600;

@@ -97,6 +97,8 @@ pub enum Outcome {
     Whole,
     /// Something is missing, damaged or duplicate.
     Faulty,
+    /// Nothing was acknowledged, so that nothing is proved: a ledger whose writer was killed early looks like that.
+    Empty,
     /// Some files could not be read, so that nobody knows.
     Unreadable,
 }
@@ -107,7 +109,7 @@ impl Outcome {
         match self {
             Outcome::Whole => exit::FINE,
             Outcome::Faulty => exit::NOT_ALL_THERE,
-            Outcome::Unreadable => exit::FAILED,
+            Outcome::Empty | Outcome::Unreadable => exit::FAILED,
         }
     }
 }
@@ -164,6 +166,10 @@ impl std::error::Error for VerifyError {}
 
 /// Verifies, with a line of progress on a terminal, and tells what was found: on standard output, and as a document.
 pub fn run(request: &Request) -> Result<Outcome, VerifyError> {
+    if request.json.as_ref() == Some(&request.ledger) {
+        let error = io::Error::new(io::ErrorKind::InvalidInput, "it is the ledger itself");
+        return Err(VerifyError::Output(request.ledger.clone(), error));
+    }
     let verification = verify(&request.ledger, &request.maildir, &progress_line())?;
     let standard_output = |error| VerifyError::Output("standard output".into(), error);
     let standard_error = |error| VerifyError::Output("standard error".into(), error);
@@ -266,6 +272,7 @@ impl Verification {
         let faulty = self.missing + self.damaged + self.duplicate;
         self.present = self.acknowledged - faulty;
         self.outcome = match (self.unreadable, faulty) {
+            (0, 0) if self.acknowledged == 0 => Outcome::Empty,
             (0, 0) => Outcome::Whole,
             (0, _) => Outcome::Faulty,
             _ => Outcome::Unreadable,
@@ -275,9 +282,7 @@ impl Verification {
             self.acknowledged, self.missing, self.damaged, self.duplicate
         );
         self.verdict = match self.outcome {
-            Outcome::Whole if self.acknowledged == 0 => {
-                "NOTHING TO VERIFY: no message was acknowledged".into()
-            }
+            Outcome::Empty => "NOTHING TO VERIFY: the ledger has no message that was acknowledged".into(),
             Outcome::Whole => {
                 format!("WHOLE: all {} acknowledged messages are present, once and whole", self.acknowledged)
             }

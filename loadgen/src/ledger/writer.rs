@@ -3,7 +3,7 @@
 use std::fs::File;
 use std::io::{self, BufWriter, Write};
 use std::path::{Path, PathBuf};
-use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, TrySendError, sync_channel};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
@@ -79,10 +79,17 @@ impl Ledger {
 }
 
 impl Recorder {
-    /// Takes a line. Waits while the queue is full.
-    pub fn record(&self, entry: Entry) {
-        // Fails only when the ledger is finished, which comes after the last line.
-        let _ = self.orders.send(Order::Write(entry));
+    /// Takes a line. Waits while the queue is full, and gives for how long.
+    pub fn record(&self, entry: Entry) -> Duration {
+        match self.orders.try_send(Order::Write(entry)) {
+            Err(TrySendError::Full(order)) => {
+                let begun = Instant::now();
+                let _ = self.orders.send(order);
+                begun.elapsed()
+            }
+            // Disconnected only when the ledger is finished, which comes after the last line.
+            _ => Duration::ZERO,
+        }
     }
 }
 
@@ -184,7 +191,7 @@ mod tests {
             .map(|thread| {
                 let recorder = ledger.recorder();
                 thread::spawn(move || {
-                    (0..1_000).for_each(|n| recorder.record(entry(head.run, 4 * n + thread)))
+                    (0..1_000).for_each(|n| drop(recorder.record(entry(head.run, 4 * n + thread))))
                 })
             })
             .collect();
@@ -236,7 +243,7 @@ mod tests {
         let (flushed, _kept) = mpsc::channel();
         let ledger = Ledger::to(Disk { room: 1_000, flushed });
         let (recorder, run) = (ledger.recorder(), RunId::random());
-        (0..5_000).for_each(|number| recorder.record(entry(run, number)));
+        (0..5_000).for_each(|number| drop(recorder.record(entry(run, number))));
         let error = ledger.finish().unwrap_err();
         assert_eq!(error.kind(), io::ErrorKind::StorageFull);
         assert!(error.to_string().contains(" lacks 5000 of 5000 lines: "), "{error}");

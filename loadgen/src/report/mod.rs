@@ -24,7 +24,7 @@ use serde::{Deserialize, Serialize};
 pub const SCHEMA_VERSION: u32 = 2;
 
 /// All that is told of a run. Of a sweep, the figures are those of the step that it found: the highest rate that kept
-/// its objective, or else the first; the other steps are in `sweep`.
+/// its objective, or else the last; the other steps are in `sweep`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Report {
     /// See [`SCHEMA_VERSION`].
@@ -61,7 +61,7 @@ pub struct Report {
     pub refused_transient: u64,
     /// Refused for good (5yz).
     pub refused_permanent: u64,
-    /// Without an answer in time.
+    /// Without an answer for as long as it was waited for: the timeout, or until the run gave up behind the measured time.
     pub timed_out: u64,
     /// On a connection that broke or was closed before the answer.
     pub broken: u64,
@@ -69,7 +69,8 @@ pub struct Report {
     pub abandoned: u64,
     /// Never begun, because too many waited already.
     pub dropped: u64,
-    /// Accepted, a second of the measured time.
+    /// Accepted, a second of the measured time. In an open loop those count that were accepted within it: what a server
+    /// works off behind it is no rate of its.
     pub messages_per_second: f64,
     /// Octets of accepted mail data, a second of the measured time.
     pub octets_per_second: f64,
@@ -181,9 +182,10 @@ pub struct Phases {
     pub envelope: Latency,
     /// From DATA, or the first octet of its group, to the 354. Nothing with BDAT.
     pub data: Latency,
-    /// Durable acceptance: from the first octet of the mail data to the reply to its end. Accepted and timed out.
+    /// Durable acceptance: from the first octet of the mail data to the reply to its end. Accepted, and for as long as
+    /// they waited those without an answer: timed out, broken.
     pub accept: Latency,
-    /// From the intended start to the reply to the end of data. Accepted and timed out.
+    /// From the intended start to the reply to the end of data. Of the same messages.
     pub message: Latency,
 }
 
@@ -279,7 +281,7 @@ impl ConnectionFailures {
 pub struct Interval {
     /// Seconds from the beginning of the measured time to this second's begin.
     pub at: f64,
-    /// Messages whose intended start lay in this second.
+    /// Messages that were given out in this second.
     pub offered: u64,
     /// Messages accepted in this second.
     pub accepted: u64,
@@ -312,6 +314,10 @@ pub struct SelfCheck {
     /// How much later than intended the generator came to a start, whether or not a connection was free then. In a
     /// closed loop there is none.
     pub schedule_lag: Option<Latency>,
+    /// For how long replies waited while others that were read in the same turn were handled: the generator's own part in
+    /// the latencies of many connections that are answered at once.
+    #[serde(default)]
+    pub reply_lag: Latency,
 }
 
 /// An objective, and how the run stood to it.

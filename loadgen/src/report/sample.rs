@@ -410,6 +410,7 @@ fn self_check(load: Load) -> SelfCheck {
         processor_us_per_message: 11.4,
         processor_share: 0.031,
         spun_share: 0.0,
+        reply_lag: Latency::default(),
         waited_share: Some(0.004),
         schedule_lag: load.rate.map(|_| latency((0..1_000).map(|number| 20.0 + f64::from(number) * 0.05))),
     }

@@ -165,6 +165,11 @@ pub fn self_check(report: &Report) -> Vec<(&'static str, String)> {
             .waited_share
             .map(|share| ("waited for a core", format!("{} of the time", units::percent(share)))),
     );
+    let replies = &check.reply_lag;
+    if replies.count > 0 {
+        let [p50, p99] = [replies.p50_us, replies.p99_us].map(units::time);
+        lines.push(("replies waited for their turn", format!("p50 {p50}, p99 {p99}")));
+    }
     lines.extend(check.schedule_lag.as_ref().filter(|lag| lag.count > 0).map(|lag| {
         let [p50, p99, max] = [lag.p50_us, lag.p99_us, lag.max_us].map(units::time);
         ("schedule lag", format!("p50 {p50}, p99 {p99}, max {max}"))
