@@ -319,6 +319,13 @@ pub fn read() -> Asked {
     }
 }
 
+/// The plan of a command line without spaces in its values.
+#[cfg(test)]
+pub(crate) fn plan(arguments: &str) -> Result<Plan, String> {
+    let words = std::iter::once("loadgen").chain(arguments.split_whitespace());
+    planning::plan(Arguments::try_parse_from(words).map_err(|error| error.to_string())?.load)
+}
+
 fn target(text: &str) -> Result<(String, SocketAddr), String> {
     let addresses = text
         .to_socket_addrs()

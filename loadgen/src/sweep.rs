@@ -28,13 +28,19 @@ pub fn sweep(
     interrupted: &AtomicBool,
     runner: &mut Runner<'_>,
 ) -> io::Result<Report> {
-    let sweeper =
-        Sweeper { plan, rate, interrupted, runner, steps: Vec::new(), best: None, last: None, cut: None };
-    match plan.search {
-        Search::None => unreachable!("one run is no sweep"),
-        Search::Ramp { from, to, step } => sweeper.ramp(from, to, step),
-        Search::Knee { from, precision, repetitions } => sweeper.knee(from, precision, repetitions),
-    }
+    let pause = || std::thread::sleep(PAUSE);
+    let sweeper = Sweeper {
+        plan,
+        rate,
+        interrupted,
+        runner,
+        pause,
+        steps: Vec::new(),
+        best: None,
+        last: None,
+        cut: None,
+    };
+    sweeper.sweep()
 }
 
 struct Sweeper<'a> {
@@ -42,6 +48,8 @@ struct Sweeper<'a> {
     rate: Rate,
     interrupted: &'a AtomicBool,
     runner: &'a mut Runner<'a>,
+    /// What the step before left behind is not to burden the next.
+    pause: fn(),
     steps: Vec<Step>,
     /// The run at the highest rate that kept the objective.
     best: Option<(f64, Outcome)>,
@@ -62,6 +70,14 @@ enum Judgement {
 }
 
 impl Sweeper<'_> {
+    fn sweep(self) -> io::Result<Report> {
+        match self.plan.search {
+            Search::None => unreachable!("one run is no sweep"),
+            Search::Ramp { from, to, step } => self.ramp(from, to, step),
+            Search::Knee { from, precision, repetitions } => self.knee(from, precision, repetitions),
+        }
+    }
+
     fn ramp(mut self, from: f64, to: f64, step: f64) -> io::Result<Report> {
         let steps = ((to - from) / step + 1e-9).floor() as u64 + 1;
         for number in 0..steps {
@@ -122,8 +138,7 @@ impl Sweeper<'_> {
 
     fn step(&mut self, rate: f64, repetition: u32, prefix: &str) -> io::Result<Judgement> {
         if !self.steps.is_empty() {
-            // What the step before left behind is not to burden this one.
-            std::thread::sleep(PAUSE);
+            (self.pause)();
             if self.interrupted.load(Ordering::Relaxed) {
                 self.cut = Some(Ending::Interrupted);
                 return Ok(Judgement::CutShort);
@@ -206,3 +221,139 @@ const RATE_MIN: f64 = 1.0;
 
 /// Between two steps.
 const PAUSE: Duration = Duration::from_millis(500);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::arguments;
+    use crate::load::Facts;
+    use crate::plan::Pacing;
+    use crate::tally::{self, Tally, Timing};
+    use std::time::SystemTime;
+
+    /// How a run goes.
+    #[derive(Clone, Copy, PartialEq)]
+    enum Goes {
+        Well,
+        Slowly,
+        /// The generator was late.
+        Late,
+        /// There was no server.
+        Nowhere,
+    }
+
+    fn run(pace: Rate, goes: Goes) -> Outcome {
+        const MS: u64 = 1_000_000;
+        let mut tally = Tally::default();
+        if goes != Goes::Nowhere {
+            (tally.offered, tally.accepted_in_time) = (1, 1);
+            tally.outcomes.count(tally::Outcome::Accepted);
+            tally.record(Timing::Message, if goes == Goes::Well { MS } else { 1000 * MS });
+            tally.record(Timing::Lag, if goes == Goes::Late { 900 * MS } else { MS / 1000 });
+        }
+        Outcome {
+            pace: Pacing::Open(pace),
+            started: SystemTime::now(),
+            tally,
+            elapsed: Duration::from_secs(1),
+            warm_up: Duration::ZERO,
+            left_waiting: 0,
+            processor: Vec::new(),
+            facts: Facts::default(),
+            first_failure: None,
+            ending: if goes == Goes::Nowhere { Ending::Unreachable("gone".into()) } else { Ending::Complete },
+            seconds: Vec::new(),
+        }
+    }
+
+    /// What is found where runs at a rate go so, the first of them at that rate being 0.
+    fn found(arguments: &str, mut goes: impl FnMut(f64, u32) -> Goes) -> Report {
+        let plan = arguments::plan(arguments).unwrap();
+        let Pacing::Open(rate) = plan.pace else { panic!("a sweep is an open loop") };
+        let (mut last, mut nth) = (0.0, 0);
+        let mut runner = |rate: Rate, _: &str| {
+            nth = if rate.rate == last { nth + 1 } else { 0 };
+            last = rate.rate;
+            Ok(run(rate, goes(rate.rate, nth)))
+        };
+        let sweeper = Sweeper {
+            plan: &plan,
+            rate,
+            interrupted: &AtomicBool::new(false),
+            runner: &mut runner,
+            pause: || (),
+            steps: Vec::new(),
+            best: None,
+            last: None,
+            cut: None,
+        };
+        sweeper.sweep().unwrap()
+    }
+
+    fn up_to(capacity: f64, beyond: Goes) -> impl FnMut(f64, u32) -> Goes {
+        move |rate, _| if rate <= capacity { Goes::Well } else { beyond }
+    }
+
+    const SEARCH: &str = "--find-knee --slo p99<50ms --repeat 3";
+
+    #[test]
+    fn the_knee_is_the_highest_rate_that_was_kept() {
+        for capacity in [3.0, 99.0, 700.0, 123_456.0] {
+            let report = found(SEARCH, up_to(capacity, Goes::Slowly));
+            let sweep = report.sweep.unwrap();
+            let (knee, broken) = (sweep.knee.unwrap(), sweep.broken_at.unwrap());
+            assert!(
+                knee <= capacity && broken > capacity && broken <= knee * 1.021,
+                "{capacity}: {knee} {broken}"
+            );
+            assert_eq!(report.intended_rate, Some(knee));
+            assert!(report.valid && report.objective.unwrap().met);
+        }
+    }
+
+    #[test]
+    fn a_lucky_run_makes_no_knee_and_an_unlucky_one_breaks_none() {
+        let lucky = |rate: f64, nth: u32| if rate <= 700.0 || nth == 0 { Goes::Well } else { Goes::Slowly };
+        let report = found(SEARCH, lucky);
+        let knee = report.sweep.unwrap().knee.unwrap();
+        assert!((680.0..=700.0).contains(&knee), "{knee}");
+        assert!(report.verdict.contains(&units::rate(knee)), "{}", report.verdict);
+        let unlucky = |rate: f64, nth: u32| if rate <= 700.0 && nth != 0 { Goes::Well } else { Goes::Slowly };
+        let knee = found(SEARCH, unlucky).sweep.unwrap().knee.unwrap();
+        assert!((680.0..=700.0).contains(&knee), "{knee}");
+    }
+
+    #[test]
+    fn a_late_generator_ends_the_search_and_makes_it_invalid() {
+        let report = found(SEARCH, up_to(1000.0, Goes::Late));
+        assert!(!report.valid && report.verdict.starts_with("INVALID: client-bound"), "{}", report.verdict);
+        assert_eq!(report.sweep.unwrap().knee, Some(800.0));
+    }
+
+    #[test]
+    fn a_rate_that_the_server_does_not_survive_is_one_that_it_does_not_keep() {
+        let report = found(SEARCH, up_to(300.0, Goes::Nowhere));
+        assert_eq!(report.ending, report::Ending::Complete);
+        assert!((294.0..=300.0).contains(&report.sweep.unwrap().knee.unwrap()));
+        let report = found(SEARCH, up_to(0.0, Goes::Nowhere));
+        assert_eq!((report.ending, report.sweep.unwrap().knee), (report::Ending::Unreachable, None));
+    }
+
+    #[test]
+    fn where_no_rate_is_kept_the_objective_is_missed() {
+        let report = found(SEARCH, up_to(0.0, Goes::Slowly));
+        assert!(!report.objective.unwrap().met);
+        assert!(report.verdict.contains("no rate kept"), "{}", report.verdict);
+    }
+
+    #[test]
+    fn a_ramp_runs_each_rate_once_and_tells_of_the_highest_that_was_kept() {
+        let report = found("--ramp 100..500 --step 100 --slo p99<50ms", up_to(300.0, Goes::Slowly));
+        let sweep = report.sweep.unwrap();
+        assert_eq!(
+            sweep.steps.iter().map(|step| step.rate).collect::<Vec<_>>(),
+            [100.0, 200.0, 300.0, 400.0, 500.0]
+        );
+        assert_eq!((sweep.knee, report.intended_rate), (Some(300.0), Some(300.0)));
+    }
+}

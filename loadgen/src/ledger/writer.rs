@@ -191,11 +191,11 @@ mod tests {
             .map(|thread| {
                 let recorder = ledger.recorder();
                 thread::spawn(move || {
-                    (0..1_000).for_each(|n| drop(recorder.record(entry(head.run, 4 * n + thread))))
+                    (0..1_000).map(|n| recorder.record(entry(head.run, 4 * n + thread))).sum::<Duration>()
                 })
             })
             .collect();
-        threads.into_iter().for_each(|thread| thread.join().unwrap());
+        let _: Duration = threads.into_iter().map(|thread| thread.join().unwrap()).sum();
         assert_eq!(ledger.finish().unwrap(), Written { lines: 4_000, lost: 0 });
 
         let mut reader = read(&path).unwrap();
@@ -243,7 +243,7 @@ mod tests {
         let (flushed, _kept) = mpsc::channel();
         let ledger = Ledger::to(Disk { room: 1_000, flushed });
         let (recorder, run) = (ledger.recorder(), RunId::random());
-        (0..5_000).for_each(|number| drop(recorder.record(entry(run, number))));
+        let _: Duration = (0..5_000).map(|number| recorder.record(entry(run, number))).sum();
         let error = ledger.finish().unwrap_err();
         assert_eq!(error.kind(), io::ErrorKind::StorageFull);
         assert!(error.to_string().contains(" lacks 5000 of 5000 lines: "), "{error}");
