@@ -19,7 +19,8 @@ pub struct Live {
     measured_since: Option<Instant>,
     accepted: u64,
     errors: u64,
-    last: Summary,
+    /// The second before; none in the first.
+    last: Option<Summary>,
 }
 
 /// Whether the line is shown.
@@ -53,11 +54,14 @@ impl Live {
             measured_since: None,
             accepted: 0,
             errors: 0,
-            last: Summary::default(),
+            last: None,
         }
     }
 
     fn draw(&self) {
+        let Some(last) = self.last else {
+            return self.bar.set_message(format!("{}: begun", self.what));
+        };
         let left = match (self.amount, self.measured_since) {
             (_, None) => "warming up".into(),
             (Amount::Messages(messages), Some(_)) => {
@@ -72,9 +76,9 @@ impl Live {
         self.bar.set_message(format!(
             "{}: {}/s, {} in flight, p99 {}, {} errors, {left}",
             self.what,
-            count(self.last.accepted),
-            count(self.last.in_flight),
-            time(self.last.p99 as f64 / 1e3),
+            count(last.accepted),
+            count(last.in_flight),
+            time(last.p99 as f64 / 1e3),
             count(self.errors),
         ));
     }
@@ -88,7 +92,7 @@ impl Watcher for Live {
                 return;
             }
             Moment::Second(number, _, summary) => {
-                self.last = summary;
+                self.last = Some(summary);
                 if number.is_some() {
                     let begun = Instant::now().checked_sub(Duration::from_secs(1));
                     self.measured_since = self.measured_since.or(begun);
