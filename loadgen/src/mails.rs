@@ -132,30 +132,11 @@ impl Plan {
         self.run
     }
 
-    /// Octets of the largest message that it can make.
-    pub fn octets_max(&self) -> u64 {
-        match &self.source {
-            Source::Generated { sizes, .. } => sizes.max(),
-            Source::Files(letters) => {
-                let largest = letters.iter().map(|letter| letter.wire.len()).max().unwrap_or(0);
-                (largest + self.id_field_len()) as u64
-            }
-        }
-    }
-
     /// Whether it makes messages that need a server with 8BITMIME (RFC 6152).
     pub fn needs_eight_bit_mime(&self) -> bool {
         match &self.source {
             Source::Generated { .. } => false,
             Source::Files(letters) => letters.iter().any(|letter| letter.body == Body::EightBitMime),
-        }
-    }
-
-    /// Octets that stand before the content of a file.
-    fn id_field_len(&self) -> usize {
-        match self.evidence {
-            Evidence::None => 0,
-            Evidence::Ledger => FIELD_LEN,
         }
     }
 
