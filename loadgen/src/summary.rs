@@ -181,7 +181,7 @@ fn self_check(run: &Outcome) -> SelfCheck {
     let is_open = matches!(run.pace, Pacing::Open(_));
     let lag = run.tally.latency(Timing::Lag);
     SelfCheck {
-        client_bound: busy(&busiest) > BUSY_MAX || is_open && lags(run),
+        client_bound: busy(&busiest) > BUSY_MAX || starved(&run.processor, seconds) || is_open && lags(run),
         processor_us_per_message: match run.tally.offered {
             0 => 0.0,
             offered => run.used().as_secs_f64() * 1e6 / offered as f64,
@@ -192,6 +192,14 @@ fn self_check(run: &Outcome) -> SelfCheck {
         schedule_lag: is_open.then(|| latency(lag, Detail::Figures)),
         reply_lag: latency(run.tally.latency(Timing::ReplyLag), Detail::Figures),
     }
+}
+
+/// Whether a thread could have run and was not let, for most of the time: what it measured is the machine's crowd.
+fn starved(threads: &[Reading], seconds: f64) -> bool {
+    threads
+        .iter()
+        .filter_map(|thread| thread.waited)
+        .any(|waited| waited.as_secs_f64() > WAITED_MAX * seconds)
 }
 
 /// Whether starts came so late that it is a good part of what was measured.
@@ -471,6 +479,9 @@ const TIMINGS: [(&str, Timing); 9] = [
 
 /// The share of its time that a thread may use or wait for a core, before it counts as the limit.
 const BUSY_MAX: f64 = 0.9;
+
+/// The share of its time that a thread may wait for a core.
+const WAITED_MAX: f64 = 0.5;
 
 /// The share of the latency that was measured, by which starts may be late.
 const LAG_SHARE_MAX: f64 = 0.1;
