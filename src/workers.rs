@@ -9,6 +9,7 @@ use std::{io, mem, thread};
 
 use log::error;
 
+use crate::limits::BULK_NICENESS;
 use crate::server::courier::Courier;
 use crate::server::job::{Completion, Job};
 
@@ -54,10 +55,10 @@ impl Workers {
         let (deliverer, deliveries) = channel();
         let (preparer, prepares) = channel();
         let (spiller, spills) = channel();
-        worker("commit", commits, run_log_job, done.clone())?;
-        worker("segments", prepares, run_log_job, done.clone())?;
-        worker("spill", spills, run_log_job, done.clone())?;
-        worker("courier", deliveries, move |job| run_delivery(&mut courier, job), done)?;
+        worker("commit", commits, 0, run_log_job, done.clone())?;
+        worker("segments", prepares, 0, run_log_job, done.clone())?;
+        worker("spill", spills, BULK_NICENESS, run_log_job, done.clone())?;
+        worker("courier", deliveries, 0, move |job| run_delivery(&mut courier, job), done)?;
         Ok(Workers { committer, courier: deliverer, preparer, spiller })
     }
 
@@ -96,10 +97,15 @@ fn run_delivery(courier: &mut Courier, job: Job) -> Completion {
 fn worker(
     name: &str,
     jobs: Receiver<Job>,
+    niceness: i32,
     mut run: impl FnMut(Job) -> Completion + Send + 'static,
     done: impl Fn(Completion) + Send + 'static,
 ) -> io::Result<()> {
     let work = move || {
+        // On Linux a thread has a niceness of its own. That it stays as it was costs others time, and nothing else.
+        if niceness > 0 {
+            let _ = rustix::process::setpriority_process(None, niceness);
+        }
         for job in jobs {
             match catch_unwind(AssertUnwindSafe(|| run(job))) {
                 Ok(completion) => done(completion),

@@ -51,7 +51,7 @@ const OWNERS: [(&str, &[&str]); 21] = [
     ("socket2", &["event_loop.rs"]),
     ("slab", &["net/slots.rs"]),
     ("memchr", &["wire/"]),
-    ("rustix", &["disk.rs", "event_loop.rs", "machine.rs"]),
+    ("rustix", &["disk.rs", "event_loop.rs", "machine.rs", "workers.rs"]),
     ("sha2", &["mailbox.rs", "wire/sasl.rs"]),
     ("base64", &["wire/sasl.rs"]),
     ("hmac", &["wire/sasl.rs"]),

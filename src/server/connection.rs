@@ -10,7 +10,7 @@ use std::net::SocketAddr;
 use super::Options;
 use super::spilling::Spilling;
 use crate::QueueId;
-use crate::limits::{DATA_RATE_MIN_PER_MINUTE, LINGER_MAX, LINGER_SECS, WRITE_TIMEOUT_SECS};
+use crate::limits::{BULK_BEYOND, DATA_RATE_MIN_PER_MINUTE, LINGER_MAX, LINGER_SECS, WRITE_TIMEOUT_SECS};
 use crate::smtp::trace::Trace;
 use crate::smtp::{self, Envelope, Reply, Session};
 use crate::wire::Outbox;
@@ -233,6 +233,11 @@ impl<S: Stream> Connection<S> {
             }
         }
         Ok(())
+    }
+
+    /// Whether it brings a large message: nobody feels whether that comes a turn earlier.
+    pub fn is_bulk(&self) -> bool {
+        self.spilling.is_some() || self.session.is_in_data() && self.session.memory() > BULK_BEYOND
     }
 
     /// Octets of the memory budget that it needs now.

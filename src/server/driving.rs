@@ -6,7 +6,7 @@ use log::{error, info};
 
 use super::Server;
 use super::connection::{CloseReason, Deadline, Phase, Received, Stream};
-use crate::limits::{COMMANDS_RECEIVED_MAX, READ_PER_TURN};
+use crate::limits::{BULK_PER_TURN, COMMANDS_RECEIVED_MAX, READ_PER_TURN};
 use crate::log_value::Escaped;
 use crate::net::slots::Key;
 use crate::net::timers::Now;
@@ -21,32 +21,46 @@ enum Wants {
 }
 
 impl<S: Stream> Server<S> {
-    /// Drives each ready connection once, by a fair share.
+    /// Drives each ready connection once, by a fair share; then those with large messages, by one share for all.
     pub(super) fn drive_ready(&mut self, now: Now) {
         for _ in 0..self.ready.len() {
             let Some(key) = self.ready.pop_front() else { break };
-            let Some(connection) = self.connections.get_mut(key) else { continue };
-            connection.is_listed = false;
-            match connection.phase {
-                Phase::Greeting(until_ms) => self.await_greeting(key, until_ms, now),
-                Phase::Open => {}
-                Phase::Lingering { reason, .. } => {
-                    if connection.linger(&mut self.buffer) {
-                        self.close(key, reason);
-                    }
-                    continue;
-                }
-                Phase::Finishing(_) => continue,
-            }
-            self.drive(key, now);
-            if self.stop.is_some() {
-                self.dismiss_if_idle(key, now);
-            }
-            self.watch(key);
-            if self.connections.get(key).is_some_and(|connection| connection.can_advance()) {
-                self.list(key);
-            }
+            self.drive_on(key, READ_PER_TURN, now);
         }
+        let mut share = BULK_PER_TURN;
+        for _ in 0..self.bulk.len() {
+            if share == 0 {
+                break;
+            }
+            let Some(key) = self.bulk.pop_front() else { break };
+            share -= self.drive_on(key, share.min(READ_PER_TURN), now);
+        }
+    }
+
+    /// Drives a ready connection by a share of octets to read; gives how many were read.
+    fn drive_on(&mut self, key: Key, share: usize, now: Now) -> usize {
+        let Some(connection) = self.connections.get_mut(key) else { return 0 };
+        connection.is_listed = false;
+        match connection.phase {
+            Phase::Greeting(until_ms) => self.await_greeting(key, until_ms, now),
+            Phase::Open => {}
+            Phase::Lingering { reason, .. } => {
+                if connection.linger(&mut self.buffer) {
+                    self.close(key, reason);
+                }
+                return 0;
+            }
+            Phase::Finishing(_) => return 0,
+        }
+        let read = self.drive(key, share, now);
+        if self.stop.is_some() {
+            self.dismiss_if_idle(key, now);
+        }
+        self.watch(key);
+        if self.connections.get(key).is_some_and(|connection| connection.can_advance()) {
+            self.list(key);
+        }
+        read
     }
 
     /// Looks for input before the banner, and says the banner when its time has come.
@@ -81,13 +95,14 @@ impl<S: Stream> Server<S> {
         self.mark_dirty(key);
     }
 
-    /// Reads and advances one session until it needs something that is not here, or has had its share.
-    fn drive(&mut self, key: Key, now: Now) {
-        let mut share = READ_PER_TURN;
+    /// Reads and advances one session until it needs something that is not here, or has had its share; gives how much
+    /// of that it had.
+    fn drive(&mut self, key: Key, share: usize, now: Now) -> usize {
+        let mut left = share;
         // The buffer is lent to this loop, so that the session can be answered by the rest of the server.
         let mut buffer = std::mem::take(&mut self.buffer);
         while let Some(connection) = self.connections.get_mut(key) {
-            if connection.phase != Phase::Open || !connection.can_advance() || share == 0 {
+            if connection.phase != Phase::Open || !connection.can_advance() || left == 0 {
                 break;
             }
             let mut filled = connection.carry.len();
@@ -100,7 +115,7 @@ impl<S: Stream> Server<S> {
                 match connection.receive(&mut buffer[filled..end]) {
                     Received::Octets(octets) => {
                         filled += octets;
-                        share = share.saturating_sub(octets);
+                        left = left.saturating_sub(octets);
                     }
                     Received::Nothing => {}
                     Received::End => connection.is_input_over = true,
@@ -121,6 +136,7 @@ impl<S: Stream> Server<S> {
             }
         }
         self.buffer = buffer;
+        share - left
     }
 
     /// Offers `input` to a session and does what it needs, until it needs something that is not here.

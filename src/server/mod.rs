@@ -41,8 +41,11 @@ pub struct Server<S> {
     options: Options,
     profile: Arc<Profile>,
     connections: Slots<Connection<S>>,
-    /// Connections that may be driven on, each once.
+    /// Connections that may be driven on, each once, here or in `bulk`.
     ready: VecDeque<Key>,
+    /// Those of them that bring large messages: they share a part of each turn, so that nobody's command waits for
+    /// all of theirs.
+    bulk: VecDeque<Key>,
     /// Connections that may have something to write, each once.
     dirty: Vec<Key>,
     timers: Timers,
@@ -137,6 +140,7 @@ impl<S: Stream> Server<S> {
             options,
             connections,
             ready: VecDeque::new(),
+            bulk: VecDeque::new(),
             dirty: Vec::new(),
             timers: Timers::default(),
             store,
@@ -275,7 +279,7 @@ impl<S: Stream> Server<S> {
             && !connection.is_listed
         {
             connection.is_listed = true;
-            self.ready.push_back(key);
+            if connection.is_bulk() { &mut self.bulk } else { &mut self.ready }.push_back(key);
         }
     }
 
@@ -321,7 +325,8 @@ impl<S: Stream> Server<S> {
             },
             self.stop.filter(|_| !is_over).map(|stop| stop.until_ms),
         ];
-        let sleep = if !self.ready.is_empty() || !self.dirty.is_empty() || end.is_some() {
+        let has_work = !self.ready.is_empty() || !self.bulk.is_empty() || !self.dirty.is_empty();
+        let sleep = if has_work || end.is_some() {
             Some(Duration::ZERO)
         } else {
             let wake = wake.into_iter().flatten().min();
