@@ -55,7 +55,7 @@ fn every_command_has_its_reply_in_every_state() {
         ("HELP\r\n", [&[214]; 5]),
         ("QUIT\r\n", [&[221]; 5]),
         ("WIBBLE\r\n", [&[500]; 5]),
-        ("STARTTLS\r\n", [&[500]; 5]),
+        ("STARTTLS\r\n", [&[502]; 5]),
         ("AUTH PLAIN AGEAYg==\r\n", [&[500]; 5]),
         ("\r\n", [&[500]; 5]),
         ("NOOP\n", [&[500]; 5]),

@@ -52,6 +52,7 @@ impl CloseReason {
             CloseReason::Session(smtp::CloseReason::Dismissed) => "dismissed",
             CloseReason::Session(smtp::CloseReason::TooManyErrors) => "too-many-errors",
             CloseReason::Session(smtp::CloseReason::NotSmtp) => "not-smtp",
+            CloseReason::Session(smtp::CloseReason::Injection) => "plaintext-behind-starttls",
             CloseReason::Session(smtp::CloseReason::LineTooLong) => "line-too-long",
             CloseReason::Session(smtp::CloseReason::BadChunk) => "bad-chunk",
             CloseReason::Client => "client-closed",

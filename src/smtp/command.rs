@@ -33,6 +33,8 @@ pub enum Command<'a> {
     Expn,
     /// HELP, with or without an argument.
     Help,
+    /// STARTTLS (RFC 3207).
+    StartTls,
     /// QUIT.
     Quit,
 }
@@ -88,7 +90,8 @@ impl<'a> Command<'a> {
             (b"EHLO" | b"HELO", None) => Err(Reply::BAD_HOST_NAME),
             (b"RSET", None) => Ok(Command::Rset),
             (b"QUIT", None) => Ok(Command::Quit),
-            (b"DATA" | b"RSET" | b"QUIT", Some(_)) => Err(Reply::NO_ARGUMENT_WANTED),
+            (b"STARTTLS", None) => Ok(Command::StartTls),
+            (b"DATA" | b"RSET" | b"QUIT" | b"STARTTLS", Some(_)) => Err(Reply::NO_ARGUMENT_WANTED),
             (b"NOOP", argument) => printable(argument).map(|()| Command::Noop),
             (b"HELP", argument) => printable(argument).map(|()| Command::Help),
             (b"EXPN", argument) => printable(argument).map(|()| Command::Expn),

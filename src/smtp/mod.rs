@@ -13,4 +13,4 @@ mod transaction;
 pub use address::{Address, AddressError, Path, domain_key, is_domain, is_host_name};
 pub use message::{Body, Envelope, Message};
 pub use reply::Reply;
-pub use session::{CloseReason, Need, Profile, Progress, Session};
+pub use session::{CloseReason, Need, Profile, Progress, Security, Session};

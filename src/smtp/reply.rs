@@ -57,6 +57,8 @@ macro_rules! replies {
 }
 
 replies! {
+    /// STARTTLS: the handshake follows.
+    START_TLS = "220 2.0.0 start TLS";
     /// QUIT.
     GOODBYE = "221 2.0.0 goodbye";
     /// NOOP.
@@ -70,7 +72,7 @@ replies! {
     /// VRFY: we do not tell who is here (RFC 5321 7.3).
     CANNOT_VERIFY = "252 2.5.2 cannot verify, but will take mail and try";
     /// HELP.
-    HELP = "214 2.0.0 see RFC 5321; commands: EHLO HELO MAIL RCPT DATA BDAT RSET NOOP VRFY HELP QUIT";
+    HELP = "214 2.0.0 see RFC 5321; commands: EHLO HELO STARTTLS MAIL RCPT DATA BDAT RSET NOOP VRFY HELP QUIT";
     /// DATA: go ahead.
     START_DATA = "354 end data with <CRLF>.<CRLF>";
 
@@ -122,6 +124,10 @@ replies! {
     PATH_TOO_LONG = "501 5.1.3 address too long";
     /// EXPN: we keep no lists.
     NO_LISTS = "502 5.5.1 there are no lists here";
+    /// STARTTLS where there is no TLS.
+    NO_TLS = "502 5.5.1 there is no TLS here";
+    /// STARTTLS within TLS.
+    TLS_ALREADY = "503 5.5.1 this is TLS already";
     /// Before EHLO or HELO.
     HELLO_FIRST = "503 5.5.1 say EHLO or HELO first";
     /// Before MAIL.
@@ -142,6 +148,8 @@ replies! {
     NEEDS_SMTPUTF8 = "553 5.6.7 address needs SMTPUTF8";
     /// DATA without a recipient.
     NO_RECIPIENTS = "554 5.5.1 no valid recipients";
+    /// Something in plain behind STARTTLS: an attack, or a client that is not to be trusted with TLS (RFC 3207 6).
+    FOLLOWED_STARTTLS = "554 5.5.1 nothing may follow STARTTLS but TLS";
     /// More Received fields than any honest route has.
     MAIL_LOOP = "554 5.4.6 mail loop: too many Received fields";
     /// Input before the banner, with a greeting delay.

@@ -31,8 +31,16 @@ pub struct Profile {
     banner: String,
     hello: String,
     extensions: String,
+    security: Security,
     message_size_max: u64,
     recipients_max: usize,
+}
+
+/// What a service has to keep its sessions safe.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Security {
+    /// STARTTLS is offered (RFC 3207).
+    pub starttls: bool,
 }
 
 impl Profile {
@@ -42,19 +50,26 @@ impl Profile {
         let gap = if remark.is_empty() { "" } else { " " };
         let profile = Profile {
             banner: format!("220 {hostname} ESMTP fastsmtp{gap}{remark}\r\n"),
-            hello: format!("250 {hostname}\r\n"),
+            hello: format!("{hostname}\r\n"),
             extensions: format!(
-                "250-{hostname}\r\n250-PIPELINING\r\n250-SIZE {message_size_max}\r\n250-8BITMIME\r\n250-SMTPUTF8\r\n\
+                "250-PIPELINING\r\n250-SIZE {message_size_max}\r\n250-8BITMIME\r\n250-SMTPUTF8\r\n\
                  250-CHUNKING\r\n250-BINARYMIME\r\n250-ENHANCEDSTATUSCODES\r\n250 LIMITS RCPTMAX={recipients_max}\r\n"
             ),
+            security: Security::default(),
             message_size_max,
             recipients_max,
         };
         assert!(
-            profile.extensions.len() <= REPLY_MAX && profile.banner.len() <= 512,
+            profile.hello.len() + profile.extensions.len() + SECURITY_EXTENSIONS_MAX <= REPLY_MAX
+                && profile.banner.len() <= 512,
             "the host name is too long"
         );
         profile
+    }
+
+    /// The same with this security.
+    pub fn with(self, security: Security) -> Profile {
+        Profile { security, ..self }
     }
 }
 
@@ -85,6 +100,8 @@ pub enum Need {
     /// That this message is made safe: answer with [`Session::committed`]. Of a message that was spilled, its data is
     /// what comes behind the parts handed out.
     Commit(Message),
+    /// That TLS begins, once the outbox is written: then call [`Session::secured`] and offer what comes in TLS.
+    StartTls,
     /// The end of the connection, once the outbox is written.
     Close(CloseReason),
 }
@@ -100,6 +117,8 @@ pub enum CloseReason {
     TooManyErrors,
     /// HTTP or TLS on a plain port.
     NotSmtp,
+    /// Something in plain behind STARTTLS.
+    Injection,
     /// An endless command line.
     LineTooLong,
     /// A chunk whose end cannot be known.
@@ -117,6 +136,8 @@ pub struct Session {
     hello: Box<str>,
     /// Whether the client said EHLO rather than HELO.
     extended: bool,
+    /// Whether all that is said now is said in TLS.
+    is_secured: bool,
     errors: u32,
     /// Whether the server put a sender or a recipient off: what was pipelined behind is then no mistake of the client's.
     put_off: bool,
@@ -158,6 +179,7 @@ enum Asked {
     Recipient,
     Spill,
     Commit,
+    StartTls,
 }
 
 /// Something refused whose rest is still to come.
@@ -178,6 +200,7 @@ impl Session {
             refuse: None,
             hello: Box::default(),
             extended: false,
+            is_secured: false,
             errors: 0,
             put_off: false,
             searched: 0,
@@ -205,11 +228,29 @@ impl Session {
 
     /// How mail comes in this session, for the Received field (RFC 3848, RFC 6531 4.3).
     pub fn protocol(&self, envelope: &Envelope) -> &'static str {
-        match (envelope.smtputf8, self.extended) {
-            (true, _) => "UTF8SMTP",
-            (false, true) => "ESMTP",
-            (false, false) => "SMTP",
+        match (envelope.smtputf8, self.extended, self.is_secured) {
+            (true, _, true) => "UTF8SMTPS",
+            (true, _, false) => "UTF8SMTP",
+            (false, true, true) => "ESMTPS",
+            (false, true, false) => "ESMTP",
+            (false, false, _) => "SMTP",
         }
+    }
+
+    /// Goes on in TLS: answers [`Need::StartTls`], or comes before the banner where TLS does. What the client said before
+    /// is forgotten, for anybody may have said it (RFC 3207 4.2).
+    pub fn secured(&mut self) {
+        if self.asked == Asked::StartTls {
+            self.asked = Asked::Nothing;
+        }
+        self.state = State::Start;
+        self.hello = Box::default();
+        (self.extended, self.is_secured, self.put_off) = (false, true, false);
+    }
+
+    /// Whether all that is said now is said in TLS.
+    pub fn is_secured(&self) -> bool {
+        self.is_secured
     }
 
     /// Whether a transaction is under way.
@@ -377,7 +418,11 @@ impl Session {
         match line::find(input, searched) {
             Line::Whole(line) => {
                 let consumed = line.len() + 2;
-                Step { consumed, need: self.execute(Command::parse(line), out) }
+                let command = Command::parse(line);
+                if command == Ok(Command::StartTls) && self.offers_tls() && consumed < input.len() {
+                    return self.end(Reply::FOLLOWED_STARTTLS, CloseReason::Injection, out);
+                }
+                Step { consumed, need: self.execute(command, out) }
             }
             Line::BareCr(consumed) => {
                 self.mistake(Reply::BARE_LINE_END, out);
@@ -414,6 +459,7 @@ impl Session {
             (_, Command::Help) => reply(Reply::HELP, out),
             (_, Command::Vrfy) => reply(Reply::CANNOT_VERIFY, out),
             (_, Command::Expn) => self.refused(Reply::NO_LISTS, out),
+            (_, Command::StartTls) => self.start_tls(out),
             (_, Command::Quit) => self.end(Reply::GOODBYE, CloseReason::Quit, out).need,
 
             (State::Start, Command::Rset) => reply(Reply::FLUSHED, out),
@@ -471,8 +517,34 @@ impl Session {
         }
         self.extended = extended;
         self.state = State::Ready;
-        out.push(if extended { &self.profile.extensions } else { &self.profile.hello }.as_bytes());
+        out.push(if extended { b"250-" } else { b"250 " });
+        out.push(self.profile.hello.as_bytes());
+        if extended {
+            if self.offers_tls() {
+                out.push(b"250-STARTTLS\r\n");
+            }
+            out.push(self.profile.extensions.as_bytes());
+        }
         None
+    }
+
+    fn offers_tls(&self) -> bool {
+        self.profile.security.starttls && !self.is_secured
+    }
+
+    fn start_tls(&mut self, out: &mut Outbox) -> Option<Need> {
+        let refusal = match self.state {
+            _ if self.is_secured => Reply::TLS_ALREADY,
+            _ if !self.profile.security.starttls => Reply::NO_TLS,
+            State::Start => Reply::HELLO_FIRST,
+            State::Ready => {
+                Reply::START_TLS.push_to(out);
+                self.asked = Asked::StartTls;
+                return Some(Need::StartTls);
+            }
+            _ => Reply::BAD_SEQUENCE,
+        };
+        self.refused(refusal, out)
     }
 
     fn ask_sender(&mut self, mail: Mail, out: &mut Outbox) -> Option<Need> {
@@ -701,6 +773,9 @@ fn reply(reply: Reply, out: &mut Outbox) -> Option<Need> {
     reply.push_to(out);
     None
 }
+
+/// Octets of the lines that the reply to EHLO has for security.
+const SECURITY_EXTENSIONS_MAX: usize = 80;
 
 /// The first octet of a TLS handshake record (RFC 8446 5.1).
 const TLS_HANDSHAKE: u8 = 0x16;

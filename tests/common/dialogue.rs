@@ -71,6 +71,7 @@ impl Dialogue {
                     let id = QueueId { run: 0, counter: self.messages.len() as u64 };
                     self.session.committed(Ok(id), &mut out);
                 }
+                Need::StartTls => self.session.secured(),
                 Need::Close(reason) => self.closed = Some(reason),
             }
             self.replies.extend_from_slice(out.pending());
