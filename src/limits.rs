@@ -194,6 +194,19 @@ pub const MAILDIRS_KNOWN_MAX: usize = 10_000;
 /// Octets compared at a time when a message is looked for in a Maildir after a restart.
 pub const COMPARE_CHUNK: usize = 64 * 1024;
 
+/// Clients (an IPv4 address or an IPv6 /64 each) whose connections, messages and mistakes are counted. At about 110 octets
+/// each, tables that grow included, they stay below 16 MB. Beyond, those are forgotten that came longest ago: who owns a
+/// /48 can make us forget, at the price of 32,768 connections from as many networks each time.
+pub const CLIENTS_COUNTED_MAX: usize = 65_536;
+/// Failed logins of one client in [`MISTAKES_WINDOW_MS`], before none of its further ones is looked at. A person who has
+/// forgotten a password stays far below; who guesses has 2,880 attempts a day.
+pub const FAILED_LOGINS_MAX: u32 = 20;
+/// Unknown recipients of one client in [`MISTAKES_WINDOW_MS`], before it is told of no further ones. An old list of
+/// addresses has a few, a dictionary has thousands.
+pub const UNKNOWN_RECIPIENTS_MAX: u32 = 100;
+/// Milliseconds for which a client's mistakes count.
+pub const MISTAKES_WINDOW_MS: u64 = 600_000;
+
 /// Characters of one logged value: the rest tells nothing that these do not.
 pub const LOG_VALUE_MAX: usize = 256;
 /// Log lines that wait for the writer; beyond, lines are dropped and counted, for the loop must not wait.

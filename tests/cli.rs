@@ -95,6 +95,15 @@ fn a_list_is_replaced_as_a_whole() {
 }
 
 #[test]
+fn this_machines_own_addresses_have_no_limits_unless_the_list_is_another() {
+    assert_eq!(run(&[]).line("limit-exempt"), "limit-exempt = [\"127.0.0.0/8\", \"::1\"]");
+    assert_eq!(run(&[]).file("limit-exempt = []").line("limit-exempt"), "limit-exempt = []");
+    let other = run(&["--limit-exempt", "192.0.2.1", "--limit-exempt", "192.0.2.1"]);
+    assert_eq!(other.line("limit-exempt"), "limit-exempt = [\"192.0.2.1\"]");
+    assert_eq!(run(&[]).line("limit-messages"), "limit-messages = 0");
+}
+
+#[test]
 fn serve_may_be_left_out() {
     let with = run(&["serve", "--listen", "127.0.0.1:1", "--log", "warn"]).checked();
     let without = run(&["--listen", "127.0.0.1:1", "--log", "warn"]).checked();
@@ -117,6 +126,10 @@ fn what_check_config_prints_is_a_file_that_says_the_same() {
         "--data=/tmp/a \"quoted\" \\ name",
         "--hostname=mx.example",
         "--max-connections=2",
+        "--limit-connections=60",
+        "--limit-messages=100",
+        "--limit-exempt=192.0.2.0/24",
+        "--limit-exempt=2001:db8::1",
         "--local-domain=Example.COM",
         "--local-domain=[IPv6:::1]",
         "--deliver=discard",
@@ -172,6 +185,9 @@ fn a_bad_value_is_said_with_its_place_and_its_mend() {
         ("max-recipients", "99", "'99' is too small, the least is 100"),
         ("max-connections", "0", "'0' is too small, the least is 1"),
         ("max-connections", "many", "'many' is not a whole number of at least 1"),
+        ("limit-connections", "-1", "'-1' is not a whole number of at most 4294967295"),
+        ("limit-messages", "some", "'some' is not a whole number of at most 4294967295"),
+        ("limit-exempt", "10.1.2.3/8", "'10.1.2.3/8' has bits behind its prefix; say 10.0.0.0/8 or 10.1.2.3"),
         ("memory", "1.5GiB", "'1.5GiB' is not a size, like 50MiB, 64KiB or 1000 (octets)"),
         ("memory", "10KiB", "10KiB is too little for even a few sessions; give 8MiB or more; raise memory"),
         ("spool-size", "255MiB", "255MiB is less than four segments, 256MiB; raise spool-size"),

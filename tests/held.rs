@@ -16,7 +16,7 @@ use fastsmtp::net::timers::Now;
 use fastsmtp::server::connection::Stream;
 use fastsmtp::server::courier::Courier;
 use fastsmtp::server::job::{Completion, Job};
-use fastsmtp::server::{Deliver, Durability, Log, Options, Server};
+use fastsmtp::server::{ClientLimits, Deliver, Durability, Log, Options, Server};
 use fastsmtp::smtp::{Address, Envelope, Message};
 use fastsmtp::spool::orders::{self, Order};
 use fastsmtp::spool::{Spool, SpoolOptions, held};
@@ -72,6 +72,7 @@ fn options() -> Options {
         message_size_max: 10_000,
         recipients_max: 100,
         connections_max: 1,
+        client_limits: ClientLimits::default(),
         memory: 1 << 20,
         spill_beyond: 1 << 20,
         spool_size: SPOOL.spool_size,

@@ -44,12 +44,13 @@ const LAYERS: [Layer; 7] = [
 const BINARY: &[&str] = &["main", "cli", "config", "logging", "machine"];
 
 /// The outside crates, and the files or directories that may name them. An empty name is everywhere.
-const OWNERS: [(&str, &[&str]); 21] = [
+const OWNERS: [(&str, &[&str]); 22] = [
     ("mio", &["event_loop.rs"]),
     ("signal_hook", &["event_loop.rs"]),
     ("signal_hook_mio", &["event_loop.rs"]),
     ("socket2", &["event_loop.rs"]),
     ("slab", &["net/slots.rs"]),
+    ("ipnet", &["net/network.rs"]),
     ("memchr", &["wire/"]),
     ("rustix", &["disk.rs", "event_loop.rs", "machine.rs", "workers.rs"]),
     ("sha2", &["mailbox.rs", "wire/sasl.rs"]),

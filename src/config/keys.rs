@@ -4,9 +4,11 @@
 //! `--check-config` follow from it.
 
 use std::net::SocketAddr;
+use std::num::NonZeroU32;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use fastsmtp::net::network::Network;
 use fastsmtp::server::{Deliver, Durability};
 use fastsmtp::smtp::{domain_key, is_domain, is_host_name};
 use fastsmtp::units::{self, duration_text, size_text};
@@ -62,7 +64,7 @@ const TIME: &str = "Time (durations: 500ms, 30s, 5m, 1h; a bare number is second
 const DIAGNOSIS: &str = "Diagnosis";
 
 /// All keys, in the order of `--help` and of `--check-config`.
-pub static KEYS: [Key; 17] = [
+pub static KEYS: [Key; 20] = [
     Key {
         name: "listen",
         value: "ADDR",
@@ -202,6 +204,44 @@ pub static KEYS: [Key; 17] = [
         show: |config| vec![config.options.recipients_max.to_string()],
         default: None,
         help: "Recipients of one message, at least 100 (RFC 5321 4.5.3.1.8); further ones are told 452",
+    },
+    Key {
+        name: "limit-connections",
+        value: "NUMBER",
+        heading: LIMITS,
+        takes: Takes::Number(|config, value| {
+            config.options.client_limits.connections = limit(value)?;
+            Ok(())
+        }),
+        show: |config| vec![limit_text(config.options.client_limits.connections)],
+        default: None,
+        help: "Connections that one client (an IPv4 address, or the /64 of an IPv6 one) may have in any minute; one more \
+               is told 421 and closed. 0 for no limit",
+    },
+    Key {
+        name: "limit-messages",
+        value: "NUMBER",
+        heading: LIMITS,
+        takes: Takes::Number(|config, value| {
+            config.options.client_limits.messages = limit(value)?;
+            Ok(())
+        }),
+        show: |config| vec![limit_text(config.options.client_limits.messages)],
+        default: None,
+        help: "Messages that one client may send in any minute; further ones are put off at MAIL (450). 0 for no limit",
+    },
+    Key {
+        name: "limit-exempt",
+        value: "CIDR",
+        heading: LIMITS,
+        takes: Takes::List(|config, values| {
+            config.options.client_limits.exempt = networks(values)?;
+            Ok(())
+        }),
+        show: |config| config.options.client_limits.exempt.iter().map(Network::to_string).collect(),
+        default: None,
+        help: "Networks or addresses whose clients have no limits, not those of failed logins and unknown recipients \
+               either; [] in the file for none. May be repeated",
     },
     Key {
         name: "memory",
@@ -359,6 +399,30 @@ fn domains(values: &[String]) -> Result<Vec<String>, String> {
         }
     }
     Ok(domains)
+}
+
+/// Networks, none twice.
+fn networks(values: &[String]) -> Result<Vec<Network>, String> {
+    let mut networks = Vec::new();
+    for value in values {
+        let network = value.parse()?;
+        if !networks.contains(&network) {
+            networks.push(network);
+        }
+    }
+    Ok(networks)
+}
+
+/// A limit; 0 is none.
+fn limit(value: &str) -> Result<Option<NonZeroU32>, String> {
+    let number: Result<u32, _> = value.parse();
+    number
+        .map(NonZeroU32::new)
+        .map_err(|_| format!("'{value}' is not a whole number of at most {}", u32::MAX))
+}
+
+fn limit_text(limit: Option<NonZeroU32>) -> String {
+    limit.map_or(0, NonZeroU32::get).to_string()
 }
 
 /// A whole number of at least `least`.

@@ -17,7 +17,7 @@ use fastsmtp::limits::{
     MEMORY_DEFAULT, MEMORY_MIN, MESSAGE_SIZE_DEFAULT, RECIPIENTS_MAX_DEFAULT, SEGMENT_SIZE, SPILL_BEYOND,
     SPOOL_SIZE_DEFAULT,
 };
-use fastsmtp::server::{Deliver, Durability, Options};
+use fastsmtp::server::{ClientLimits, Deliver, Durability, Options};
 use fastsmtp::units::{duration_text, size_text};
 
 use crate::cli::exit::{Exit, Failure};
@@ -111,6 +111,7 @@ impl Config {
                 message_size_max: MESSAGE_SIZE_DEFAULT,
                 recipients_max: RECIPIENTS_MAX_DEFAULT,
                 connections_max: machine.connections_max,
+                client_limits: ClientLimits::default(),
                 memory: MEMORY_DEFAULT,
                 spill_beyond: SPILL_BEYOND,
                 spool_size: SPOOL_SIZE_DEFAULT,

@@ -1,5 +1,6 @@
-//! Connections without a protocol: slots with generations, deadlines, and TLS.
+//! Connections without a protocol: slots with generations, deadlines, networks, and TLS.
 
+pub mod network;
 pub mod slots;
 pub mod timers;
 pub mod tls;

@@ -42,9 +42,19 @@ pub(super) struct Waiting {
 }
 
 impl<S: Stream> Server<S> {
+    /// Whether a client may begin a transaction; else what it is told.
+    pub(super) fn may_begin(&mut self, key: Key, now: Now) -> Result<(), Reply> {
+        let client = self.connections.get(key).map(|connection| connection.client.ip());
+        if client.is_some_and(|client| !self.clients.may_send(client, now.ms())) {
+            self.counters.messages_limited += 1;
+            return Err(Reply::CLIENT_MESSAGES);
+        }
+        if self.has_room() { Ok(()) } else { Err(self.refusal()) }
+    }
+
     /// Whether a new transaction has a chance: the log has room for whatever it may bring, the queue has, and memory is
     /// left. A shortage that can be foreseen is said at MAIL, not behind the data (RFC 5321 6.1).
-    pub(super) fn has_room(&self) -> bool {
+    fn has_room(&self) -> bool {
         let in_log = self.options.spill_beyond.saturating_add(RECEIVE_BUFFER) as u64;
         let largest = self.options.message_size_max.min(in_log) + ENVELOPE_MAX as u64;
         let has_log_room = match &self.store {

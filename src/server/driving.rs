@@ -160,12 +160,12 @@ impl<S: Stream> Server<S> {
                 Need::Room => break,
                 Need::Sender(envelope) => {
                     self.drop_spill_if_over(key); // the file of a message that was reset is not this one's
-                    let answer = if self.has_room() {
-                        Ok(envelope)
-                    } else {
-                        let reply = self.refusal();
-                        self.rejected(key, "from", envelope.reverse_path.as_ref(), reply);
-                        Err(reply)
+                    let answer = match self.may_begin(key, now) {
+                        Ok(()) => Ok(envelope),
+                        Err(reply) => {
+                            self.rejected(key, "from", envelope.reverse_path.as_ref(), reply);
+                            Err(reply)
+                        }
                     };
                     self.answer(key, |session, out| session.answer_sender(answer, out));
                 }

@@ -10,6 +10,10 @@ pub struct Counters {
     pub connections: u64,
     /// Connections turned away with 421, because there were too many.
     pub connections_refused: u64,
+    /// Connections turned away with 421, because their client had as many in this minute as one may have.
+    pub connections_limited: u64,
+    /// Messages put off at MAIL, because their client had sent as many in this minute as one may send.
+    pub messages_limited: u64,
     /// Connections whose client spoke before the banner.
     pub early_talkers: u64,
     /// Connections that ended by a deadline.
@@ -20,7 +24,7 @@ pub struct Counters {
     pub accepted: u64,
     /// Octets of mail data in them.
     pub accepted_octets: u64,
-    /// Senders and recipients that were not taken: not local, or no room.
+    /// Senders and recipients that were not taken: not local, no room, or the client's limit.
     pub rejected: u64,
     /// Messages whose data was refused after its end: for what it is, for memory, room or a failed disk.
     pub refused: u64,
@@ -47,10 +51,12 @@ impl fmt::Display for Counters {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(
             f,
-            "connections={} connections_refused={} early_talkers={} timeouts={} aborted={} accepted={} accepted_octets={} \
+            "connections={} connections_refused={} connections_limited={} messages_limited={} early_talkers={} timeouts={} aborted={} accepted={} accepted_octets={} \
              rejected={} refused={} commits={} sync_ms={} delivered={} delivery_failures={} held={} released={} removed={} quarantined={}",
             self.connections,
             self.connections_refused,
+            self.connections_limited,
+            self.messages_limited,
             self.early_talkers,
             self.timeouts,
             self.aborted,

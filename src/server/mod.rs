@@ -5,6 +5,7 @@
 //! the jobs of a turn, and what [`Turn`] says. mio and threads drive it in production; tests drive it with pipes.
 
 mod acceptance;
+pub mod clients;
 pub mod connection;
 pub mod courier;
 mod driving;
@@ -30,6 +31,8 @@ use crate::net::timers::{Now, Timers};
 use crate::smtp::{Profile, Reply, Session};
 use crate::spool::{Pending, SpillJob, Spool};
 use acceptance::{DateText, Store, Waiting};
+pub use clients::ClientLimits;
+use clients::Clients;
 use connection::{CloseReason, Connection, Phase, Stream};
 use job::{Completion, Job};
 use metrics::Counters;
@@ -41,6 +44,7 @@ pub struct Server<S> {
     options: Options,
     profile: Arc<Profile>,
     connections: Slots<Connection<S>>,
+    clients: Clients,
     /// Connections that may be driven on, each once, here or in `bulk`.
     ready: VecDeque<Key>,
     /// Those of them that bring large messages: they share a part of each turn, so that nobody's command waits for
@@ -137,6 +141,7 @@ impl<S: Stream> Server<S> {
                 options.message_size_max,
                 options.recipients_max,
             )),
+            clients: Clients::new(options.client_limits.clone()),
             options,
             connections,
             ready: VecDeque::new(),
@@ -166,6 +171,15 @@ impl<S: Stream> Server<S> {
             self.turn_away(stream, client);
             return None;
         }
+        if !self.clients.may_connect(client.ip(), now.ms()) {
+            self.counters.connections_limited += 1;
+            info!(
+                "turned away client={client} reply={}",
+                Escaped(Reply::CLIENT_CONNECTIONS.text().as_bytes())
+            );
+            say_last(stream, Reply::CLIENT_CONNECTIONS);
+            return None;
+        }
         self.counters.connections += 1;
         let greet_ms = now.ms() + self.options.greeting_delay.as_millis() as u64;
         let session = Session::new(self.profile.clone());
@@ -181,9 +195,9 @@ impl<S: Stream> Server<S> {
     }
 
     /// Turns a connection away with 421: one write that does not block; if it finds no room, the close says as much.
-    pub fn turn_away(&mut self, mut stream: S, client: SocketAddr) {
+    pub fn turn_away(&mut self, stream: S, client: SocketAddr) {
         let reply = if self.stop.is_some() { Reply::SHUTTING_DOWN } else { Reply::TOO_MANY_CONNECTIONS };
-        let _ = stream.write(format!("{}\r\n", reply.text()).as_bytes());
+        say_last(stream, reply);
         self.counters.connections_refused += 1;
         debug!("turned away client={client}");
     }
@@ -387,4 +401,9 @@ impl<S: Stream> Server<S> {
             connection.messages
         );
     }
+}
+
+/// Says one thing to a connection that is not served, and closes it.
+fn say_last(mut stream: impl Stream, reply: Reply) {
+    let _ = stream.write(format!("{}\r\n", reply.text()).as_bytes());
 }

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use super::clients::ClientLimits;
+
 /// What the operator chose, checked and complete.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Options {
@@ -20,6 +22,8 @@ pub struct Options {
     pub recipients_max: usize,
     /// Connections at the same time.
     pub connections_max: usize,
+    /// What each client may bring.
+    pub client_limits: ClientLimits,
     /// Octets of mail data in memory, all connections together.
     pub memory: u64,
     /// Octets of mail data that a message keeps in memory before it goes to a file of its own; a sixteenth of that while

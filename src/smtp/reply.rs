@@ -80,6 +80,8 @@ replies! {
     SHUTTING_DOWN = "421 4.3.2 shutting down, try again later";
     /// As many connections as the server takes are open.
     TOO_MANY_CONNECTIONS = "421 4.7.0 too many connections, try again later";
+    /// As many connections as one client may have in a minute.
+    CLIENT_CONNECTIONS = "421 4.7.0 too many connections from your address, try again later";
     /// A whole command did not come in time.
     COMMAND_TIMEOUT = "421 4.4.2 no command in time";
     /// The mail data stopped, or trickled.
@@ -93,6 +95,8 @@ replies! {
     /// A session met a broken invariant of ours.
     INTERNAL_ERROR = "421 4.3.0 internal error";
 
+    /// As many messages as one client may send in a minute.
+    CLIENT_MESSAGES = "450 4.7.1 too many messages from your address, try again later";
     /// The log could not be written: whether the message is safe is not known.
     STORAGE_FAILED = "451 4.3.0 storage failed, try again later";
     /// No room on disk, in the spool or in the queue.

@@ -5,7 +5,7 @@ use std::time::Duration;
 use fastsmtp::limits::COMMANDS_RECEIVED_MAX;
 use fastsmtp::net::timers::Now;
 use fastsmtp::server::job::Completion;
-use fastsmtp::server::{Deliver, Durability, End as ServerEnded, Options, Server};
+use fastsmtp::server::{ClientLimits, Deliver, Durability, End as ServerEnded, Options, Server};
 use fastsmtp::spool::SpoolOptions;
 
 use super::client::{Character, Client, Reads};
@@ -168,6 +168,7 @@ fn options(random: &mut Random) -> Options {
         message_size_max,
         recipients_max: 4,
         connections_max: random.within(2..=6),
+        client_limits: ClientLimits::default(),
         memory: message_size_max * random.pick(&[1, 2, 20]),
         spill_beyond: random.pick(&[100, 1000, 1 << 20]),
         spool_size: SEGMENT_SIZE * random.within(8..=14) as u64,
