@@ -16,7 +16,7 @@ const LAYERS: [Layer; 7] = [
     Layer { modules: &["net"], below: LAYER_0 },
     Layer { modules: &["disk"], below: LAYER_0 },
     Layer {
-        modules: &["spool", "mailbox"],
+        modules: &["spool", "mailbox", "accounts"],
         below: &["limits", "wire", "queue_id", "units", "calendar", "log_value", "smtp", "disk"],
     },
     Layer { modules: &["server"], below: LAYERS_0_TO_2 },
@@ -34,6 +34,7 @@ const LAYERS: [Layer; 7] = [
             "disk",
             "spool",
             "mailbox",
+            "accounts",
             "server",
             "workers",
         ],
@@ -44,7 +45,7 @@ const LAYERS: [Layer; 7] = [
 const BINARY: &[&str] = &["main", "cli", "config", "logging", "machine"];
 
 /// The outside crates, and the files or directories that may name them. An empty name is everywhere.
-const OWNERS: [(&str, &[&str]); 21] = [
+const OWNERS: [(&str, &[&str]); 22] = [
     ("mio", &["event_loop.rs"]),
     ("signal_hook", &["event_loop.rs"]),
     ("signal_hook_mio", &["event_loop.rs"]),
@@ -59,10 +60,11 @@ const OWNERS: [(&str, &[&str]); 21] = [
     ("rustls", &["net/tls"]),
     ("rustls_native_certs", &["net/tls/config.rs"]),
     ("stringprep", &["wire/sasl.rs"]),
+    ("argon2", &["accounts/"]),
     ("idna", &["smtp/address.rs"]),
     ("crc32c", &["spool/"]),
     ("clap", &["main.rs", "cli/"]),
-    ("toml", &["config/"]),
+    ("toml", &["config/", "accounts/"]),
     ("strsim", &["config/"]),
     ("serde_json", &["cli/queue.rs"]),
     ("log", &[""]),
@@ -86,6 +88,7 @@ const LAYERS_0_TO_2: &[&str] = &[
     "disk",
     "spool",
     "mailbox",
+    "accounts",
 ];
 
 #[test]
