@@ -1,4 +1,5 @@
-//! The boundary to the file system: every file operation of the spool and of the mailboxes.
+//! The boundary to the file system: every file operation of the spool and of the mailboxes, and what std lacks for a file
+//! of its own somewhere else.
 //!
 //! [`RealDisk`] does them below one directory, by descriptor, so that the process may change directory and nobody can
 //! swap the directory under it. Tests bring a faulty disk of their own. Nothing here decides: what an error means is
@@ -107,8 +108,40 @@ pub fn read_full_at(file: &dyn File, buffer: &mut [u8], offset: u64) -> io::Resu
     Ok(filled)
 }
 
+/// Opens a regular file for reading, by whatever links. `InvalidInput` for anything else, and never waits for the other end
+/// of a pipe.
+pub fn open_regular(path: &Path) -> io::Result<StdFile> {
+    let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
+    let file: StdFile = rustix::fs::open(path, flags, Mode::empty())?.into();
+    match file.metadata()?.is_file() {
+        true => Ok(file),
+        false => Err(io::Error::new(io::ErrorKind::InvalidInput, "it is not a regular file")),
+    }
+}
+
+/// Waits for the lock that `path` stands for and takes it until the file is dropped; makes the file (0600) if need be.
+pub fn wait_for_lock(path: &Path) -> io::Result<StdFile> {
+    let flags = OFlags::RDONLY | OFlags::CREATE | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
+    let file = rustix::fs::open(path, flags, Mode::RUSR | Mode::WUSR)?;
+    loop {
+        match rustix::fs::flock(&file, FlockOperation::LockExclusive) {
+            Err(rustix::io::Errno::INTR) => {}
+            locked => return locked.map(|()| file.into()).map_err(io::Error::from),
+        }
+    }
+}
+
+/// Octets that nobody can guess, 256 at the most.
+pub fn random_octets<const N: usize>() -> [u8; N] {
+    const { assert!(N <= 256, "the kernel gives more only in pieces") };
+    let mut octets = [0; N];
+    let filled = rustix::rand::getrandom(&mut octets, rustix::rand::GetRandomFlags::empty());
+    assert_eq!(filled, Ok(N), "getrandom gives up to 256 octets on every Linux that we run on");
+    octets
+}
+
 /// Makes a directory and those above it, each for its owner only, and their names durable.
-fn make_durably(path: &Path) -> io::Result<()> {
+pub fn make_durably(path: &Path) -> io::Result<()> {
     use std::os::unix::fs::DirBuilderExt;
     if path.is_dir() {
         return Ok(());
@@ -229,10 +262,7 @@ impl Disk for RealDisk {
     }
 
     fn random(&self) -> u64 {
-        let mut bits = [0; 8];
-        let filled = rustix::rand::getrandom(&mut bits, rustix::rand::GetRandomFlags::empty());
-        assert_eq!(filled, Ok(8), "getrandom gives 8 octets on every Linux that we run on");
-        u64::from_ne_bytes(bits)
+        u64::from_ne_bytes(random_octets())
     }
 }
 

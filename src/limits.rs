@@ -56,6 +56,23 @@ pub const BODY_JOINED_MAX: usize = 4096;
 
 /// Octets of a user's name, and of a password, for AUTH: what a server must be able to take (RFC 4616 2).
 pub const CREDENTIAL_MAX: usize = 255;
+/// Iterations of SCRAM in an accounts file at the least: what OWASP advises for PBKDF2 with SHA-256. With fewer, a stolen
+/// file's SCRAM keys would be guessed faster than its argon2 hashes.
+pub const ACCOUNT_SCRAM_ITERATIONS: u32 = 600_000;
+/// Memory of one argon2id hash in KiB, and passes over it: the second of OWASP's equal choices, 20 ms of one processor.
+pub const ARGON2_MEMORY_KIB: u32 = 19 * 1024;
+/// See [`ARGON2_MEMORY_KIB`].
+pub const ARGON2_PASSES: u32 = 2;
+/// The most memory in KiB that another's argon2id hash may ask for: a few workers check passwords at the same time.
+pub const ARGON2_MEMORY_KIB_MAX: u32 = 256 * 1024;
+/// The most lanes that it may ask for; we go through them one after the other.
+pub const ARGON2_LANES_MAX: u32 = 16;
+/// KiB times passes of a hash at the least: each of OWASP's choices has more.
+pub const ARGON2_WORK_KIB_MIN: u64 = 32 * 1024;
+/// KiB times passes at the most, about a second: longer, and a worker is no longer there for the others.
+pub const ARGON2_WORK_KIB_MAX: u64 = 1024 * 1024;
+/// Octets of the accounts file; an account has about 350, so 150,000 of them.
+pub const ACCOUNTS_FILE_MAX: u64 = 64 * 1024 * 1024;
 /// Octets of an AUTH command with its CRLF; a longer first message waits for the server's 334 (RFC 4954 4).
 pub const AUTH_COMMAND_MAX: usize = 512;
 
@@ -232,6 +249,14 @@ const _: () = assert!(COMMAND_LINE_MAX < RECEIVE_BUFFER, "a whole command line f
 const _: () =
     assert!(COMMAND_LINE_MAX < COMMANDS_RECEIVED_MAX, "a whole command line fits what is received at once");
 const _: () = assert!(SCRAM_ITERATIONS_MIN <= SCRAM_ITERATIONS_MAX);
+const _: () = assert!(
+    SCRAM_ITERATIONS_MIN <= ACCOUNT_SCRAM_ITERATIONS && ACCOUNT_SCRAM_ITERATIONS <= SCRAM_ITERATIONS_MAX,
+    "our client takes what our server asks"
+);
+const _: () = assert!(ARGON2_MEMORY_KIB <= ARGON2_MEMORY_KIB_MAX);
+const _: () = assert!((ARGON2_MEMORY_KIB * ARGON2_PASSES) as u64 >= ARGON2_WORK_KIB_MIN);
+const _: () = assert!((ARGON2_MEMORY_KIB_MAX as u64) <= ARGON2_WORK_KIB_MAX);
+const _: () = assert!(PATH_MAX - 2 <= CREDENTIAL_MAX, "every address is a possible user's name");
 const _: () = assert!(COMMANDS_RECEIVED_MAX <= RECEIVE_BUFFER);
 const _: () = assert!(COMMAND_LINE_DISCARD_MAX >= COMMAND_LINE_MAX);
 const _: () = assert!(REPLY_MAX * 4 <= OUTBOX_MAX, "a full outbox is rare");

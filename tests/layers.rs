@@ -16,7 +16,7 @@ const LAYERS: [Layer; 7] = [
     Layer { modules: &["net"], below: LAYER_0 },
     Layer { modules: &["disk"], below: LAYER_0 },
     Layer {
-        modules: &["spool", "mailbox"],
+        modules: &["spool", "mailbox", "accounts"],
         below: &["limits", "wire", "queue_id", "units", "calendar", "log_value", "smtp", "disk"],
     },
     Layer { modules: &["server"], below: LAYERS_0_TO_2 },
@@ -34,6 +34,7 @@ const LAYERS: [Layer; 7] = [
             "disk",
             "spool",
             "mailbox",
+            "accounts",
             "server",
             "workers",
         ],
@@ -60,10 +61,11 @@ const OWNERS: [(&str, &[&str]); 22] = [
     ("rustls", &["net/tls"]),
     ("rustls_native_certs", &["net/tls/config.rs"]),
     ("stringprep", &["wire/sasl.rs"]),
+    ("argon2", &["accounts/"]),
     ("idna", &["smtp/address.rs"]),
     ("crc32c", &["spool/"]),
     ("clap", &["main.rs", "cli/"]),
-    ("toml", &["config/"]),
+    ("toml", &["config/", "accounts/"]),
     ("strsim", &["config/"]),
     ("serde_json", &["cli/queue.rs"]),
     ("log", &[""]),
@@ -87,6 +89,7 @@ const LAYERS_0_TO_2: &[&str] = &[
     "disk",
     "spool",
     "mailbox",
+    "accounts",
 ];
 
 #[test]

@@ -151,6 +151,35 @@ pub fn server_key(salted_password: &Key) -> Key {
     signature(salted_password, b"Server Key")
 }
 
+/// What a server keeps of a password for SCRAM-SHA-256 (RFC 5802 3): whoever has it can pose as the server, not as the user.
+#[derive(Clone, PartialEq, Eq)]
+pub struct ScramKeys {
+    /// What a guess costs.
+    pub iterations: u32,
+    /// The salt, which the server tells everybody who asks.
+    pub salt: Vec<u8>,
+    /// `StoredKey`, which checks the user.
+    pub stored_key: Key,
+    /// `ServerKey`, which proves the server.
+    pub server_key: Key,
+}
+
+impl ScramKeys {
+    /// Of a password, [prepared]. Takes as long as [`salted_password`].
+    pub fn new(password: &str, salt: Vec<u8>, iterations: u32) -> ScramKeys {
+        let salted = salted_password(password, &salt, iterations);
+        let stored_key = stored_key(&client_key(&salted));
+        ScramKeys { iterations, salt, stored_key, server_key: server_key(&salted) }
+    }
+}
+
+/// Without the keys: they belong in no log.
+impl fmt::Debug for ScramKeys {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ScramKeys").field("iterations", &self.iterations).finish_non_exhaustive()
+    }
+}
+
 /// `HMAC(key, message)`.
 pub fn signature(key: &Key, message: &[u8]) -> Key {
     signing(key, message).finalize().into_bytes().into()

@@ -1,0 +1,303 @@
+//! The accounts file on disk: read whole, replaced whole, and looked at for changes.
+//!
+//! ```text
+//!   accounts.toml        the accounts; always whole, for it only ever changes by a rename
+//!   accounts.toml.lock   held by whoever changes them; always empty
+//!   accounts.toml.new    written and synced, then renamed; one that a crash left is nothing, and goes at the next change
+//! ```
+//!
+//! A link is followed to the file, which is replaced where it lies. All of this blocks: it is for workers and for the
+//! command line. Readers take no lock.
+
+use std::ffi::OsString;
+use std::fmt;
+use std::fs::{self, File, Metadata, OpenOptions};
+use std::io::{self, ErrorKind, Read, Write};
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt, fchown};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use super::{Accounts, AccountsError};
+use crate::disk::{open_regular, random_octets, wait_for_lock};
+use crate::limits::ACCOUNTS_FILE_MAX;
+
+/// Why an accounts file cannot be used: the file, the line if it is one's fault, and the mend.
+#[derive(Debug)]
+pub enum FileError {
+    /// It cannot be read.
+    Read(PathBuf, io::Error),
+    /// It cannot be written, and is as it was.
+    Write(PathBuf, io::Error),
+    /// It is larger than [`ACCOUNTS_FILE_MAX`].
+    TooLarge(PathBuf),
+    /// It is not UTF-8, from this line on.
+    NotText(PathBuf, usize),
+    /// It does not say what accounts are.
+    Broken(PathBuf, AccountsError),
+}
+
+impl fmt::Display for FileError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            FileError::Read(path, error) => {
+                write!(f, "{}: the accounts cannot be read: {error}", path.display())
+            }
+            FileError::Write(path, error) => {
+                write!(f, "{}: the accounts cannot be written: {error}", path.display())
+            }
+            FileError::TooLarge(path) => {
+                let most = ACCOUNTS_FILE_MAX;
+                write!(f, "{}: is larger than {most} octets: are these the accounts?", path.display())
+            }
+            FileError::NotText(path, line) => write!(f, "{}:{line}: is not UTF-8 text", path.display()),
+            FileError::Broken(path, AccountsError { line, fault }) => {
+                write!(f, "{}:{line}: {fault}", path.display())
+            }
+        }
+    }
+}
+
+impl std::error::Error for FileError {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        match self {
+            FileError::Read(_, error) | FileError::Write(_, error) => Some(error),
+            FileError::Broken(_, error) => Some(error),
+            FileError::TooLarge(_) | FileError::NotText(..) => None,
+        }
+    }
+}
+
+/// Reads an accounts file; none where there is no such file.
+pub fn read(path: &Path) -> Result<Option<Accounts>, FileError> {
+    Ok(read_with_metadata(path)?.map(|(accounts, _)| accounts))
+}
+
+fn read_with_metadata(path: &Path) -> Result<Option<(Accounts, Metadata)>, FileError> {
+    let failure = |error| FileError::Read(path.to_owned(), error);
+    let mut octets = Vec::new();
+    let metadata = match open_regular(path) {
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
+        opened => octets_of(opened.map_err(failure)?, &mut octets).map_err(failure)?,
+    };
+    if octets.len() as u64 > ACCOUNTS_FILE_MAX {
+        return Err(FileError::TooLarge(path.to_owned()));
+    }
+    let text = std::str::from_utf8(&octets).map_err(|error| {
+        let lines = octets[..error.valid_up_to()].iter().filter(|&&octet| octet == b'\n').count();
+        FileError::NotText(path.to_owned(), 1 + lines)
+    })?;
+    let accounts = Accounts::parse(text).map_err(|error| FileError::Broken(path.to_owned(), error))?;
+    Ok(Some((accounts, metadata)))
+}
+
+fn octets_of(file: File, octets: &mut Vec<u8>) -> io::Result<Metadata> {
+    let metadata = file.metadata()?;
+    file.take(ACCOUNTS_FILE_MAX + 1).read_to_end(octets)?;
+    Ok(metadata)
+}
+
+/// Changes an accounts file, or makes one: `change` gets what it holds and gives what it shall hold. Two at the same time
+/// come one after the other. When this returns, the change is durable; on an error the file is as it was.
+pub fn change<E: From<FileError>>(
+    path: &Path,
+    change: impl FnOnce(Accounts) -> Result<Accounts, E>,
+) -> Result<(), E> {
+    let failure = |error| FileError::Write(path.to_owned(), error);
+    let place = place(path).map_err(failure)?;
+    let lock = Replacement::lock(&place).map_err(failure)?;
+    let accounts = match read(&place)? {
+        Some(accounts) => accounts,
+        None => Accounts::new(random_octets(), Vec::new()).expect("no accounts want nothing twice"),
+    };
+    let text = change(accounts)?.to_toml();
+    if text.len() as u64 > ACCOUNTS_FILE_MAX {
+        return Err(FileError::TooLarge(path.to_owned()).into());
+    }
+    Ok(lock.replace(text.as_bytes()).map_err(failure)?)
+}
+
+/// Where the file lies that a path names, by links or not.
+fn place(path: &Path) -> io::Result<PathBuf> {
+    match fs::canonicalize(path) {
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(path.to_owned()),
+        found => found,
+    }
+}
+
+/// The right to replace a file.
+struct Replacement<'a> {
+    place: &'a Path,
+    directory: &'a Path,
+    _lock: File,
+}
+
+impl<'a> Replacement<'a> {
+    /// Waits for it.
+    fn lock(place: &'a Path) -> io::Result<Replacement<'a>> {
+        let directory = place.parent().filter(|parent| !parent.as_os_str().is_empty());
+        let directory = directory.unwrap_or(Path::new("."));
+        let lock = wait_for_lock(&beside(place, ".lock"))?;
+        // Made by root in a server's directory, it must not lock out the server's own user.
+        let _ = give(&lock, &fs::metadata(directory)?);
+        Ok(Replacement { place, directory, _lock: lock })
+    }
+
+    /// Replaces the file: whole, private, and durable. Who owns it stays; a new one is its directory's owner's.
+    fn replace(&self, octets: &[u8]) -> io::Result<()> {
+        let new = beside(self.place, ".new");
+        match fs::remove_file(&new) {
+            Err(error) if error.kind() != ErrorKind::NotFound => return Err(error),
+            _ => {}
+        }
+        let renamed = self.write(&new, octets).and_then(|()| fs::rename(&new, self.place));
+        if renamed.is_err() {
+            let _ = fs::remove_file(&new); // as far as that works: it only takes space
+        }
+        renamed?;
+        File::open(self.directory)?.sync_all()
+    }
+
+    fn write(&self, new: &Path, octets: &[u8]) -> io::Result<()> {
+        let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(new)?;
+        match fs::metadata(self.place) {
+            Ok(old) => give(&file, &old)?,
+            Err(_) => drop(give(&file, &fs::metadata(self.directory)?)),
+        }
+        file.write_all(octets)?;
+        file.sync_all()
+    }
+}
+
+/// Gives a file to the owner of another, unless it is theirs.
+fn give(file: &File, other: &Metadata) -> io::Result<()> {
+    match file.metadata()?.uid() == other.uid() {
+        true => Ok(()),
+        false => fchown(file, Some(other.uid()), Some(other.gid())),
+    }
+}
+
+/// The path with something behind it.
+fn beside(path: &Path, suffix: &str) -> PathBuf {
+    let mut name = OsString::from(path);
+    name.push(suffix);
+    name.into()
+}
+
+/// An accounts file that is looked at again and again.
+#[derive(Debug)]
+pub struct AccountsFile {
+    path: PathBuf,
+    seen: Seen,
+    is_exposed: bool,
+}
+
+/// What the last look saw.
+#[derive(Debug, PartialEq)]
+enum Seen {
+    /// There was none.
+    Unknown,
+    /// This file, good or broken.
+    File(Stamp),
+    /// No file, where there was one the time before: perhaps an editor is about to put it back.
+    Missing,
+    /// No file.
+    Nothing,
+    /// It could not be read, for this reason.
+    Failure(ErrorKind),
+}
+
+/// What changes whenever a file does. Known weakness: who writes into the same file twice within one tick of the kernel's
+/// clock (4 ms), in the same size, and is read in between, is not seen. `fastsmtp user` never does, for it renames.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Stamp {
+    device: u64,
+    inode: u64,
+    size: u64,
+    modified: (i64, i64),
+    changed: (i64, i64),
+}
+
+impl Stamp {
+    fn of(metadata: &Metadata) -> Stamp {
+        Stamp {
+            device: metadata.dev(),
+            inode: metadata.ino(),
+            size: metadata.size(),
+            modified: (metadata.mtime(), metadata.mtime_nsec()),
+            changed: (metadata.ctime(), metadata.ctime_nsec()),
+        }
+    }
+}
+
+impl AccountsFile {
+    /// A file that was not looked at yet, and need not exist.
+    pub fn new(path: impl Into<PathBuf>) -> AccountsFile {
+        AccountsFile { path: path.into(), seen: Seen::Unknown, is_exposed: false }
+    }
+
+    /// The path as given.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// What is new since the last look: nothing, the accounts, or why there are no new ones, once. No file is no accounts; but
+    /// where there was one, it must be gone at two looks. An unchanged file costs one system call.
+    pub fn look(&mut self) -> Option<Result<Arc<Accounts>, FileError>> {
+        match fs::metadata(&self.path) {
+            Ok(metadata) => {
+                let seen = Seen::File(Stamp::of(&metadata));
+                if self.seen == seen { None } else { self.read(seen) }
+            }
+            Err(error) if error.kind() == ErrorKind::NotFound => self.missing(),
+            Err(error) => self.failed(error),
+        }
+    }
+
+    fn missing(&mut self) -> Option<Result<Arc<Accounts>, FileError>> {
+        let (seen, is_new) = match self.seen {
+            Seen::File(_) | Seen::Failure(_) => (Seen::Missing, false),
+            Seen::Unknown | Seen::Missing => (Seen::Nothing, true),
+            Seen::Nothing => (Seen::Nothing, false),
+        };
+        self.seen = seen;
+        self.is_exposed = false;
+        is_new.then(|| Ok(Arc::default()))
+    }
+
+    fn read(&mut self, seen: Seen) -> Option<Result<Arc<Accounts>, FileError>> {
+        match read_with_metadata(&self.path) {
+            Ok(Some((accounts, metadata))) => {
+                self.seen = seen;
+                self.is_exposed = metadata.mode() & 0o077 != 0;
+                Some(Ok(Arc::new(accounts)))
+            }
+            Ok(None) => self.missing(),
+            // Perhaps only the machine is short of something: the next look tries again, whatever the file's stamp.
+            Err(FileError::Read(_, error)) => self.failed(error),
+            Err(error) => {
+                self.seen = seen;
+                Some(Err(error))
+            }
+        }
+    }
+
+    fn failed(&mut self, error: io::Error) -> Option<Result<Arc<Accounts>, FileError>> {
+        let seen = Seen::Failure(error.kind());
+        let is_new = self.seen != seen;
+        self.seen = seen;
+        is_new.then(|| Err(FileError::Read(self.path.clone(), error)))
+    }
+
+    /// A warning about the file that the last look read, as a sentence: others may read it.
+    pub fn warning(&self) -> Option<String> {
+        self.is_exposed.then(|| exposed(&self.path))
+    }
+}
+
+/// The warning about an accounts file that others may read.
+fn exposed(path: &Path) -> String {
+    let path = path.display();
+    format!(
+        "{path}: others than its owner may read the accounts and guess passwords from them; say 'chmod 600 {path}'"
+    )
+}
