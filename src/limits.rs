@@ -6,6 +6,9 @@
 /// RFC 1870, 3461, 4954 and 6531 want up to 1,600 more.
 pub const COMMAND_LINE_MAX: usize = 2048;
 
+/// Octets of an AUTH command, or of a response to it, with its CRLF (RFC 4954 4).
+pub const AUTH_LINE_MAX: usize = 12_288;
+
 /// Octets of one over-long command line that are read and thrown away before the connection is given up: whoever
 /// sends that many speaks another protocol.
 pub const COMMAND_LINE_DISCARD_MAX: usize = 64 * 1024;
@@ -218,6 +221,8 @@ pub const CONFIG_FILE_MAX: u64 = 1 << 20;
 const _: () = assert!(COMMAND_LINE_MAX < RECEIVE_BUFFER, "a whole command line fits the receive buffer");
 const _: () =
     assert!(COMMAND_LINE_MAX < COMMANDS_RECEIVED_MAX, "a whole command line fits what is received at once");
+const _: () = assert!(AUTH_LINE_MAX < COMMANDS_RECEIVED_MAX && AUTH_LINE_MAX <= COMMAND_LINE_DISCARD_MAX);
+const _: () = assert!(COMMAND_LINE_MAX <= AUTH_LINE_MAX && AUTH_COMMAND_MAX <= AUTH_LINE_MAX);
 const _: () = assert!(SCRAM_ITERATIONS_MIN <= SCRAM_ITERATIONS_MAX);
 const _: () = assert!(COMMANDS_RECEIVED_MAX <= RECEIVE_BUFFER);
 const _: () = assert!(COMMAND_LINE_DISCARD_MAX >= COMMAND_LINE_MAX);
