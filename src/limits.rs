@@ -57,6 +57,10 @@ pub const SCRAM_ITERATIONS_MIN: u32 = 4096;
 /// about 0.2 µs more than send, and so much is copied in less.
 pub const BODY_JOINED_MAX: usize = 4096;
 
+/// Octets of a SCRAM client's first message, which is kept while its exchange lasts: two names of the greatest length, and
+/// a nonce far beyond those of today, which have 24 to 64.
+pub const SCRAM_FIRST_MAX: usize = 1024;
+
 /// Octets of a user's name, and of a password, for AUTH: what a server must be able to take (RFC 4616 2).
 pub const CREDENTIAL_MAX: usize = 255;
 /// Octets of an AUTH command with its CRLF; a longer first message waits for the server's 334 (RFC 4954 4).
@@ -224,6 +228,7 @@ const _: () =
 const _: () = assert!(AUTH_LINE_MAX < COMMANDS_RECEIVED_MAX && AUTH_LINE_MAX <= COMMAND_LINE_DISCARD_MAX);
 const _: () = assert!(COMMAND_LINE_MAX <= AUTH_LINE_MAX && AUTH_COMMAND_MAX <= AUTH_LINE_MAX);
 const _: () = assert!(SCRAM_ITERATIONS_MIN <= SCRAM_ITERATIONS_MAX);
+const _: () = assert!(SCRAM_FIRST_MAX >= 3 * CREDENTIAL_MAX);
 const _: () = assert!(COMMANDS_RECEIVED_MAX <= RECEIVE_BUFFER);
 const _: () = assert!(COMMAND_LINE_DISCARD_MAX >= COMMAND_LINE_MAX);
 const _: () = assert!(REPLY_MAX * 4 <= OUTBOX_MAX, "a full outbox is rare");

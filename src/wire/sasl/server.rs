@@ -16,7 +16,7 @@ use sha2::{Digest, Sha256};
 use super::{
     Key, Mechanism, SaslError, ScramKeys, attribute, decode, encode, is_nonce, prepared, signature, text,
 };
-use crate::limits::CREDENTIAL_MAX;
+use crate::limits::{CREDENTIAL_MAX, SCRAM_FIRST_MAX};
 
 /// What an exchange waits for from the server.
 #[derive(PartialEq, Eq)]
@@ -275,6 +275,9 @@ struct ClientFirst {
 }
 
 fn scram_first(message: &[u8], wanted: Wanted) -> Result<(Next, State), SaslError> {
+    if message.len() > SCRAM_FIRST_MAX {
+        return Err(SaslError::Malformed);
+    }
     let message = text(message)?;
     let (flag, rest) = message.split_once(',').ok_or(SaslError::Malformed)?;
     let (acted_for, bare) = rest.split_once(',').ok_or(SaslError::Malformed)?;
@@ -294,7 +297,7 @@ fn scram_first(message: &[u8], wanted: Wanted) -> Result<(Next, State), SaslErro
         Some(other) => self::name(other)? != name,
     };
     let user = match prepared(&name) {
-        Some(user) if !acts_for_another => user.into_owned(),
+        Some(user) if !acts_for_another && user.len() <= CREDENTIAL_MAX => user.into_owned(),
         _ => return Ok(refused(name)), // also: nobody can be called so
     };
     let header = message[..message.len() - bare.len()].to_owned();
@@ -387,3 +390,6 @@ impl ScramKeys {
         found == CtOutput::new(self.stored_key.into())
     }
 }
+
+#[cfg(test)]
+mod tests;
