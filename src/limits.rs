@@ -6,6 +6,9 @@
 /// RFC 1870, 3461, 4954 and 6531 want up to 1,600 more.
 pub const COMMAND_LINE_MAX: usize = 2048;
 
+/// Octets of an AUTH command, or of a response to it, with its CRLF (RFC 4954 4).
+pub const AUTH_LINE_MAX: usize = 12_288;
+
 /// Octets of one over-long command line that are read and thrown away before the connection is given up: whoever
 /// sends that many speaks another protocol.
 pub const COMMAND_LINE_DISCARD_MAX: usize = 64 * 1024;
@@ -53,6 +56,10 @@ pub const SCRAM_ITERATIONS_MIN: u32 = 4096;
 /// Octets of a mail's body that a client rather copies behind its head than sends as a piece of its own: writev costs
 /// about 0.2 µs more than send, and so much is copied in less.
 pub const BODY_JOINED_MAX: usize = 4096;
+
+/// Octets of a SCRAM client's first message, which is kept while its exchange lasts: two names of the greatest length, and
+/// a nonce far beyond those of today, which have 24 to 64.
+pub const SCRAM_FIRST_MAX: usize = 1024;
 
 /// Octets of a user's name, and of a password, for AUTH: what a server must be able to take (RFC 4616 2).
 pub const CREDENTIAL_MAX: usize = 255;
@@ -248,6 +255,8 @@ pub const CONFIG_FILE_MAX: u64 = 1 << 20;
 const _: () = assert!(COMMAND_LINE_MAX < RECEIVE_BUFFER, "a whole command line fits the receive buffer");
 const _: () =
     assert!(COMMAND_LINE_MAX < COMMANDS_RECEIVED_MAX, "a whole command line fits what is received at once");
+const _: () = assert!(AUTH_LINE_MAX < COMMANDS_RECEIVED_MAX && AUTH_LINE_MAX <= COMMAND_LINE_DISCARD_MAX);
+const _: () = assert!(COMMAND_LINE_MAX <= AUTH_LINE_MAX && AUTH_COMMAND_MAX <= AUTH_LINE_MAX);
 const _: () = assert!(SCRAM_ITERATIONS_MIN <= SCRAM_ITERATIONS_MAX);
 const _: () = assert!(
     SCRAM_ITERATIONS_MIN <= ACCOUNT_SCRAM_ITERATIONS && ACCOUNT_SCRAM_ITERATIONS <= SCRAM_ITERATIONS_MAX,
@@ -257,6 +266,7 @@ const _: () = assert!(ARGON2_MEMORY_KIB <= ARGON2_MEMORY_KIB_MAX);
 const _: () = assert!((ARGON2_MEMORY_KIB * ARGON2_PASSES) as u64 >= ARGON2_WORK_KIB_MIN);
 const _: () = assert!((ARGON2_MEMORY_KIB_MAX as u64) <= ARGON2_WORK_KIB_MAX);
 const _: () = assert!(PATH_MAX - 2 <= CREDENTIAL_MAX, "every address is a possible user's name");
+const _: () = assert!(SCRAM_FIRST_MAX >= 3 * CREDENTIAL_MAX);
 const _: () = assert!(COMMANDS_RECEIVED_MAX <= RECEIVE_BUFFER);
 const _: () = assert!(COMMAND_LINE_DISCARD_MAX >= COMMAND_LINE_MAX);
 const _: () = assert!(REPLY_MAX * 4 <= OUTBOX_MAX, "a full outbox is rare");

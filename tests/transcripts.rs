@@ -56,7 +56,7 @@ fn every_command_has_its_reply_in_every_state() {
         ("QUIT\r\n", [&[221]; 5]),
         ("WIBBLE\r\n", [&[500]; 5]),
         ("STARTTLS\r\n", [&[502]; 5]),
-        ("AUTH PLAIN AGEAYg==\r\n", [&[500]; 5]),
+        ("AUTH PLAIN AGEAYg==\r\n", [&[502]; 5]),
         ("\r\n", [&[500]; 5]),
         ("NOOP\n", [&[500]; 5]),
         ("NO\rOP\r\n", [&[500]; 5]),

@@ -185,7 +185,7 @@ impl<S: Stream> Server<S> {
                         break;
                     }
                 }
-                Need::StartTls => unreachable!("no profile offers it yet"),
+                Need::Sasl(_) | Need::StartTls => unreachable!("no profile offers it yet"),
                 Need::Close(reason) => {
                     connection.phase = Phase::Finishing(CloseReason::Session(reason));
                     break;

@@ -1,5 +1,7 @@
 //! Commands as a client sends them (RFC 5321 4.1.1, RFC 3030 2): from a line to a value, or to the reply that refuses it.
 
+use std::fmt;
+
 use super::address::{AddressError, Path, is_host_name, path};
 use super::{Body, Reply};
 
@@ -35,8 +37,25 @@ pub enum Command<'a> {
     Help,
     /// STARTTLS (RFC 3207).
     StartTls,
+    /// AUTH (RFC 4954).
+    Auth {
+        /// The mechanism's name.
+        mechanism: &'a [u8],
+        /// The initial response, in base64, if there is one.
+        response: Option<Secret<'a>>,
+    },
     /// QUIT.
     Quit,
+}
+
+/// What is not shown: a password may be in it.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub struct Secret<'a>(pub &'a [u8]);
+
+impl fmt::Debug for Secret<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Secret(..)")
+    }
 }
 
 /// What MAIL says.
@@ -50,6 +69,8 @@ pub struct Mail {
     pub body: Body,
     /// SMTPUTF8.
     pub smtputf8: bool,
+    /// AUTH=, well written (RFC 4954 5). Who is named there is not taken note of: we trust nobody's word for it.
+    pub auth: bool,
 }
 
 /// Why a line is no command.
@@ -91,6 +112,7 @@ impl<'a> Command<'a> {
             (b"RSET", None) => Ok(Command::Rset),
             (b"QUIT", None) => Ok(Command::Quit),
             (b"STARTTLS", None) => Ok(Command::StartTls),
+            (b"AUTH", argument) => auth(argument.unwrap_or_default()),
             (b"DATA" | b"RSET" | b"QUIT" | b"STARTTLS", Some(_)) => Err(Reply::NO_ARGUMENT_WANTED),
             (b"NOOP", argument) => printable(argument).map(|()| Command::Noop),
             (b"HELP", argument) => printable(argument).map(|()| Command::Help),
@@ -116,7 +138,7 @@ fn mail(argument: &[u8]) -> Result<Mail, Reply> {
     if path == Path::Postmaster {
         return Err(Reply::BAD_SENDER);
     }
-    let mut mail = Mail { path, size: None, body: Body::SevenBit, smtputf8: false };
+    let mut mail = Mail { path, size: None, body: Body::SevenBit, smtputf8: false, auth: false };
     let mut body = None;
     for parameter in each_parameter(parameters) {
         let (keyword, value) = keyword_and_value(parameter)?;
@@ -126,9 +148,13 @@ fn mail(argument: &[u8]) -> Result<Mail, Reply> {
             body = Some(body_value(value.ok_or(Reply::BAD_ARGUMENT)?)?);
         } else if keyword.eq_ignore_ascii_case(b"SMTPUTF8") && !mail.smtputf8 && value.is_none() {
             mail.smtputf8 = true;
-        } else if [&b"SIZE"[..], b"BODY", b"SMTPUTF8"].iter().any(|known| keyword.eq_ignore_ascii_case(known))
+        } else if keyword.eq_ignore_ascii_case(b"AUTH") && !mail.auth && value.is_some_and(is_xtext) {
+            mail.auth = true;
+        } else if [&b"SIZE"[..], b"BODY", b"SMTPUTF8", b"AUTH"]
+            .iter()
+            .any(|known| keyword.eq_ignore_ascii_case(known))
         {
-            return Err(Reply::BAD_ARGUMENT); // twice, or with a value where none belongs
+            return Err(Reply::BAD_ARGUMENT); // twice, or with a value that does not belong there
         } else {
             return Err(Reply::UNKNOWN_PARAMETER);
         }
@@ -214,6 +240,27 @@ fn bdat(argument: &[u8]) -> Result<Command<'_>, Refusal> {
         (Some(last), None) if last.eq_ignore_ascii_case(b"LAST") => Ok(Command::Bdat { size, last: true }),
         _ => Err(lost_track),
     }
+}
+
+/// mechanism `[initial response]`.
+fn auth(argument: &[u8]) -> Result<Command<'_>, Reply> {
+    let end = argument.iter().position(|&b| b == b' ').unwrap_or(argument.len());
+    let (mechanism, rest) = argument.split_at(end);
+    if mechanism.is_empty() {
+        return Err(Reply::BAD_ARGUMENT);
+    }
+    Ok(Command::Auth { mechanism, response: rest.strip_prefix(b" ").map(Secret) })
+}
+
+/// RFC 3461 4: printable ASCII without `=`, `+` only before two digits of a hexadecimal number.
+fn is_xtext(value: &[u8]) -> bool {
+    let is_digit = |octet: &u8| matches!(octet, b'0'..=b'9' | b'A'..=b'F');
+    let mut pieces = value.split(|&b| b == b'+');
+    let plain = pieces.next().unwrap_or_default();
+    let is_plain = |octets: &[u8]| octets.iter().all(|&b| b.is_ascii_graphic() && b != b'=');
+    let is_sound =
+        |piece: &[u8]| matches!(piece, [a, b, ..] if is_digit(a) && is_digit(b)) && is_plain(piece);
+    is_plain(plain) && pieces.all(is_sound)
 }
 
 fn host_name(argument: &[u8]) -> Result<&str, Reply> {

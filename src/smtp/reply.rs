@@ -4,7 +4,7 @@
 use std::fmt::Write;
 
 use crate::QueueId;
-use crate::wire::Outbox;
+use crate::wire::{Outbox, sasl};
 
 /// A reply of one line that is the same for everybody.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -36,6 +36,11 @@ impl Reply {
     }
 }
 
+/// A 334 that asks for a response (RFC 4954 4).
+pub(super) fn push_challenge(challenge: &str, out: &mut Outbox) {
+    write!(out, "334 {}\r\n", sasl::encode(challenge.as_bytes())).expect("an outbox takes what it is given");
+}
+
 /// The 250 for a message that is safe.
 pub(super) fn push_accepted(id: QueueId, out: &mut Outbox) {
     write!(out, "250 2.0.0 queued as {id}\r\n").expect("an outbox takes what it is given");
@@ -61,6 +66,8 @@ replies! {
     START_TLS = "220 2.0.0 start TLS";
     /// QUIT.
     GOODBYE = "221 2.0.0 goodbye";
+    /// AUTH succeeded.
+    LOGGED_IN = "235 2.7.0 logged in";
     /// NOOP.
     OK = "250 2.0.0 ok";
     /// RSET.
@@ -72,7 +79,7 @@ replies! {
     /// VRFY: we do not tell who is here (RFC 5321 7.3).
     CANNOT_VERIFY = "252 2.5.2 cannot verify, but will take mail and try";
     /// HELP.
-    HELP = "214 2.0.0 see RFC 5321; commands: EHLO HELO STARTTLS MAIL RCPT DATA BDAT RSET NOOP VRFY HELP QUIT";
+    HELP = "214 2.0.0 see RFC 5321; commands: EHLO HELO STARTTLS AUTH MAIL RCPT DATA BDAT RSET NOOP VRFY HELP QUIT";
     /// DATA: go ahead.
     START_DATA = "354 end data with <CRLF>.<CRLF>";
 
@@ -92,17 +99,26 @@ replies! {
     TOO_MANY_ERRORS = "421 4.7.0 too many errors";
     /// HTTP, a TLS hello, or something else that is not SMTP.
     NOT_SMTP = "421 4.7.0 this is SMTP";
+    /// Too many passwords were wrong.
+    TOO_MANY_FAILED_LOGINS = "421 4.7.0 too many failed logins";
+    /// Somebody guesses who is here.
+    TOO_MANY_UNKNOWN_RECIPIENTS = "421 4.7.0 too many unknown recipients";
     /// A session met a broken invariant of ours.
     INTERNAL_ERROR = "421 4.3.0 internal error";
 
     /// As many messages as one client may send in a minute.
     CLIENT_MESSAGES = "450 4.7.1 too many messages from your address, try again later";
+    /// As many passwords are being checked as the server checks at once.
+    LOGIN_BUSY = "454 4.7.0 too many logins at this moment, try again later";
+
     /// The log could not be written: whether the message is safe is not known.
     STORAGE_FAILED = "451 4.3.0 storage failed, try again later";
     /// No room on disk, in the spool or in the queue.
     STORAGE_FULL = "452 4.3.1 no room, try again later";
     /// No memory for this message now.
     MEMORY_FULL = "452 4.3.1 too much mail at this moment, try again later";
+    /// The recipient's mailbox has no room.
+    MAILBOX_FULL = "452 4.2.2 mailbox full";
     /// More recipients than one message may have (RFC 5321 4.5.3.1.10).
     TOO_MANY_RECIPIENTS = "452 4.5.3 too many recipients";
 
@@ -112,6 +128,8 @@ replies! {
     BARE_LINE_END = "500 5.5.2 lines end in CRLF";
     /// A command line beyond the limit.
     LINE_TOO_LONG = "500 5.5.2 line too long";
+    /// AUTH, or a response to it, beyond the limit.
+    AUTH_LINE_TOO_LONG = "500 5.5.6 line too long";
     /// An argument that the grammar does not have.
     BAD_ARGUMENT = "501 5.5.4 syntax error in argument";
     /// EHLO and HELO want a domain or an address literal.
@@ -120,6 +138,10 @@ replies! {
     NO_ARGUMENT_WANTED = "501 5.5.4 no argument wanted";
     /// BDAT without a proper size: where the chunk ends cannot be known.
     BAD_CHUNK_SIZE = "501 5.5.4 chunk size wanted";
+    /// A response in AUTH that is no base64, or not what the mechanism has.
+    BAD_RESPONSE = "501 5.5.2 cannot read this response";
+    /// The client gave AUTH up.
+    LOGIN_CANCELLED = "501 5.7.0 cancelled";
     /// A reverse-path against the grammar.
     BAD_SENDER = "501 5.1.7 syntax error in sender address";
     /// A forward-path against the grammar.
@@ -130,10 +152,16 @@ replies! {
     NO_LISTS = "502 5.5.1 there are no lists here";
     /// STARTTLS where there is no TLS.
     NO_TLS = "502 5.5.1 there is no TLS here";
+    /// AUTH where there is none.
+    NO_AUTH = "502 5.5.1 there is no AUTH here";
     /// STARTTLS within TLS.
     TLS_ALREADY = "503 5.5.1 this is TLS already";
     /// Before EHLO or HELO.
     HELLO_FIRST = "503 5.5.1 say EHLO or HELO first";
+    /// AUTH after HELO, which has no extensions.
+    EHLO_FIRST = "503 5.5.1 say EHLO first";
+    /// AUTH after AUTH (RFC 4954 4).
+    LOGGED_IN_ALREADY = "503 5.5.1 you are logged in already";
     /// Before MAIL.
     MAIL_FIRST = "503 5.5.1 MAIL first";
     /// A second MAIL, or MAIL, RCPT or DATA among chunks.
@@ -142,12 +170,30 @@ replies! {
     BINARY_NEEDS_CHUNKS = "503 5.5.1 BINARYMIME goes by BDAT";
     /// A chunk after a refused one, or without a transaction.
     NO_TRANSACTION_FOR_CHUNK = "503 5.5.1 no transaction for this chunk";
+    /// AUTH with a mechanism that we do not have, or not here.
+    UNKNOWN_MECHANISM = "504 5.5.4 mechanism not known";
+    /// MAIL before AUTH, where only users send.
+    LOGIN_FIRST = "530 5.7.0 log in first, with AUTH";
+    /// The same, where AUTH comes after STARTTLS.
+    TLS_AND_LOGIN_FIRST = "530 5.7.0 STARTTLS first, then AUTH";
+    /// No such user, or a wrong password: which, nobody is told.
+    LOGIN_FAILED = "535 5.7.8 wrong user or password";
+    /// SCRAM's channel binding is missing, unknown, or was talked away on the way here.
+    BAD_BINDING = "535 5.7.8 channel binding is not as offered";
+    /// AUTH in plain, where that is for TLS only.
+    AUTH_NEEDS_TLS = "538 5.7.11 AUTH only in TLS";
+    /// The domain is ours, and nobody there is called so.
+    NO_SUCH_MAILBOX = "550 5.1.1 no such mailbox";
+    /// The sender's domain is ours, and nobody there is called so.
+    UNKNOWN_SENDER = "550 5.1.8 there is no such sender here";
     /// The domain is not ours and we do not relay.
     RELAY_DENIED = "550 5.7.1 relaying denied";
     /// Bare CR or LF in the mail data.
     BARE_LINE_END_IN_DATA = "550 5.6.0 bare CR or LF in mail data";
     /// Over the size limit.
     MESSAGE_TOO_BIG = "552 5.3.4 message too big";
+    /// A user who wants to send as somebody else.
+    NOT_YOUR_ADDRESS = "553 5.7.1 this is not an address of yours";
     /// UTF-8 in an address without SMTPUTF8 (RFC 6531 3.5).
     NEEDS_SMTPUTF8 = "553 5.6.7 address needs SMTPUTF8";
     /// DATA without a recipient.

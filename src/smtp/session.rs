@@ -9,9 +9,17 @@
 //!                                          └────────────BDAT──▶ Chunks ──LAST──────────────┘
 //! ```
 //!
+//! Behind AUTH lies a state of its own, `Auth`, between Ready and Ready: `session/auth.rs` has it.
+//!
 //! All transitions stand in `Session::execute`. Nothing here knows sockets, clocks, disks or policy.
 
+mod auth;
+mod profile;
+
 use std::sync::Arc;
+
+use auth::Login;
+pub use profile::{Offer, Profile, Security};
 
 use super::command::{Command, Mail, Refusal};
 use super::reply::{push_accepted, push_chunk_taken};
@@ -19,59 +27,12 @@ use super::transaction::Transaction;
 use super::{Address, Body, Envelope, Message, Path, Reply};
 use crate::QueueId;
 use crate::limits::{
-    COMMAND_LINE_DISCARD_MAX, COMMAND_LINE_MAX, RECEIVE_BUFFER, REPLY_MAX, SESSION_ERRORS_MAX,
+    AUTH_LINE_MAX, COMMAND_LINE_DISCARD_MAX, COMMAND_LINE_MAX, RECEIVE_BUFFER, SESSION_ERRORS_MAX,
 };
 use crate::wire::Outbox;
 use crate::wire::data::Scanner;
 use crate::wire::line::{self, Line};
-
-/// What all sessions of a server have in common.
-#[derive(Debug)]
-pub struct Profile {
-    banner: String,
-    hello: String,
-    extensions: String,
-    security: Security,
-    message_size_max: u64,
-    recipients_max: usize,
-}
-
-/// What a service has to keep its sessions safe.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Security {
-    /// STARTTLS is offered (RFC 3207).
-    pub starttls: bool,
-}
-
-impl Profile {
-    /// A profile of our name (in the banner followed by `remark`, if there is one), the largest message in octets, and
-    /// the most recipients.
-    pub fn new(hostname: &str, remark: &str, message_size_max: u64, recipients_max: usize) -> Profile {
-        let gap = if remark.is_empty() { "" } else { " " };
-        let profile = Profile {
-            banner: format!("220 {hostname} ESMTP fastsmtp{gap}{remark}\r\n"),
-            hello: format!("{hostname}\r\n"),
-            extensions: format!(
-                "250-PIPELINING\r\n250-SIZE {message_size_max}\r\n250-8BITMIME\r\n250-SMTPUTF8\r\n\
-                 250-CHUNKING\r\n250-BINARYMIME\r\n250-ENHANCEDSTATUSCODES\r\n250 LIMITS RCPTMAX={recipients_max}\r\n"
-            ),
-            security: Security::default(),
-            message_size_max,
-            recipients_max,
-        };
-        assert!(
-            profile.hello.len() + profile.extensions.len() + SECURITY_EXTENSIONS_MAX <= REPLY_MAX
-                && profile.banner.len() <= 512,
-            "the host name is too long"
-        );
-        profile
-    }
-
-    /// The same with this security.
-    pub fn with(self, security: Security) -> Profile {
-        Profile { security, ..self }
-    }
-}
+use crate::wire::sasl::SaslStep;
 
 /// What became of an input.
 #[derive(Debug)]
@@ -100,6 +61,9 @@ pub enum Need {
     /// That this message is made safe: answer with [`Session::committed`]. Of a message that was spilled, its data is
     /// what comes behind the parts handed out.
     Commit(Message),
+    /// What an exchange of AUTH cannot know: answer [`SaslStep::Keys`] with [`Session::answer_keys`], the others with
+    /// [`Session::answer_login`].
+    Sasl(SaslStep),
     /// That TLS begins, once the outbox is written: then call [`Session::secured`] and offer what comes in TLS.
     StartTls,
     /// The end of the connection, once the outbox is written.
@@ -138,6 +102,8 @@ pub struct Session {
     extended: bool,
     /// Whether all that is said now is said in TLS.
     is_secured: bool,
+    /// Who is logged in: an address of the server's accounts.
+    user: Option<Arc<str>>,
     errors: u32,
     /// Whether the server put a sender or a recipient off: what was pipelined behind is then no mistake of the client's.
     put_off: bool,
@@ -165,6 +131,8 @@ enum State {
     Chunks(Box<Transaction>),
     /// Within a chunk: so many octets remain of so many.
     Chunk { transaction: Box<Transaction>, remaining: u64, size: u64, last: bool },
+    /// Within an exchange of AUTH: responses are read, no commands.
+    Auth(Box<Login>),
     /// The message is with the server.
     Committing,
     /// Nothing more is read.
@@ -179,6 +147,8 @@ enum Asked {
     Recipient,
     Spill,
     Commit,
+    Keys,
+    Login,
     StartTls,
 }
 
@@ -201,6 +171,7 @@ impl Session {
             hello: Box::default(),
             extended: false,
             is_secured: false,
+            user: None,
             errors: 0,
             put_off: false,
             searched: 0,
@@ -228,12 +199,16 @@ impl Session {
 
     /// How mail comes in this session, for the Received field (RFC 3848, RFC 6531 4.3).
     pub fn protocol(&self, envelope: &Envelope) -> &'static str {
-        match (envelope.smtputf8, self.extended, self.is_secured) {
-            (true, _, true) => "UTF8SMTPS",
-            (true, _, false) => "UTF8SMTP",
-            (false, true, true) => "ESMTPS",
-            (false, true, false) => "ESMTP",
-            (false, false, _) => "SMTP",
+        match (envelope.smtputf8, self.is_secured, self.user.is_some()) {
+            (true, true, true) => "UTF8SMTPSA",
+            (true, true, false) => "UTF8SMTPS",
+            (true, false, true) => "UTF8SMTPA",
+            (true, false, false) => "UTF8SMTP",
+            (false, true, true) => "ESMTPSA",
+            (false, false, true) => "ESMTPA",
+            (false, _, false) if !self.extended => "SMTP",
+            (false, true, false) => "ESMTPS",
+            (false, false, false) => "ESMTP",
         }
     }
 
@@ -245,6 +220,7 @@ impl Session {
         }
         self.state = State::Start;
         self.hello = Box::default();
+        self.user = None;
         (self.extended, self.is_secured, self.put_off) = (false, true, false);
     }
 
@@ -255,7 +231,7 @@ impl Session {
 
     /// Whether a transaction is under way.
     pub fn is_in_transaction(&self) -> bool {
-        !matches!(self.state, State::Start | State::Ready | State::Closed(_))
+        !matches!(self.state, State::Start | State::Ready | State::Auth(_) | State::Closed(_))
     }
 
     /// Whether there may be mail data, and is more to come: also between the chunks of BDAT.
@@ -284,7 +260,7 @@ impl Session {
             | State::Data(transaction, _)
             | State::Chunks(transaction)
             | State::Chunk { transaction, .. } => Some(transaction),
-            State::Start | State::Ready | State::Committing | State::Closed(_) => None,
+            State::Start | State::Ready | State::Auth(_) | State::Committing | State::Closed(_) => None,
         }
     }
 
@@ -396,7 +372,7 @@ impl Session {
                 (Some(_), _) => self.throw_away(rest, out),
                 (None, State::Data(..)) => self.read_data(rest, out),
                 (None, State::Chunk { .. }) => self.read_chunk(rest, out),
-                (None, _) => self.read_command(rest, out),
+                (None, _) => self.read_line(rest, out),
             };
             consumed += step.consumed;
             match step.need {
@@ -407,41 +383,61 @@ impl Session {
         }
     }
 
-    /// Reads one command line and executes it.
-    fn read_command(&mut self, input: &[u8], out: &mut Outbox) -> Step {
+    /// Reads one line, and executes it or hands it to the exchange under way.
+    fn read_line(&mut self, input: &[u8], out: &mut Outbox) -> Step {
         if input.first() == Some(&TLS_HANDSHAKE) {
             return self.end(Reply::NOT_SMTP, CloseReason::NotSmtp, out);
         }
         let searched = std::mem::take(&mut self.searched);
         // What lies beyond the limit is not looked at, so that the answer is the same however much of it is here.
-        let input = &input[..input.len().min(COMMAND_LINE_MAX)];
+        let (line_max, too_long) = self.line_bound(input);
+        let input = &input[..input.len().min(line_max)];
         match line::find(input, searched) {
-            Line::Whole(line) => {
-                let consumed = line.len() + 2;
-                let command = Command::parse(line);
-                if command == Ok(Command::StartTls) && self.offers_tls() && consumed < input.len() {
-                    return self.end(Reply::FOLLOWED_STARTTLS, CloseReason::Injection, out);
-                }
-                Step { consumed, need: self.execute(command, out) }
-            }
+            Line::Whole(line) => self.take_line(line, input.len() - line.len() - 2, out),
             Line::BareCr(consumed) => {
+                self.end_login();
                 self.mistake(Reply::BARE_LINE_END, out);
                 Step::taken(consumed)
             }
             Line::BareLf(consumed) => {
+                self.end_login();
                 self.mistake(Reply::BARE_LINE_END, out);
                 self.refuse = Some(Refused::Line { discarded: consumed, reply: None });
                 Step::taken(consumed)
             }
-            Line::Partial if input.len() < COMMAND_LINE_MAX => {
+            Line::Partial if input.len() < line_max => {
                 self.searched = input.len();
                 Step::needs_input(0)
             }
             Line::Partial => {
-                self.refuse = Some(Refused::Line { discarded: 0, reply: Some(Reply::LINE_TOO_LONG) });
+                self.end_login();
+                self.refuse = Some(Refused::Line { discarded: 0, reply: Some(too_long) });
                 Step::taken(0)
             }
         }
+    }
+
+    /// Octets of the line that comes, at the most, and the reply to a longer one.
+    fn line_bound(&self, input: &[u8]) -> (usize, Reply) {
+        let is_auth = input.get(..AUTH_BEGINS.len()).is_some_and(|at| at.eq_ignore_ascii_case(AUTH_BEGINS));
+        if is_auth || matches!(self.state, State::Auth(_)) {
+            (AUTH_LINE_MAX, Reply::AUTH_LINE_TOO_LONG)
+        } else {
+            (COMMAND_LINE_MAX, Reply::LINE_TOO_LONG)
+        }
+    }
+
+    /// Takes a line without its CRLF, behind which so many octets are here.
+    fn take_line(&mut self, line: &[u8], behind: usize, out: &mut Outbox) -> Step {
+        let consumed = line.len() + 2;
+        if matches!(self.state, State::Auth(_)) {
+            return Step { consumed, need: self.respond(line, out) };
+        }
+        let command = Command::parse(line);
+        if command == Ok(Command::StartTls) && self.offers_tls() && behind > 0 {
+            return self.end(Reply::FOLLOWED_STARTTLS, CloseReason::Injection, out);
+        }
+        Step { consumed, need: self.execute(command, out) }
     }
 
     /// The one table of what each command does in each state.
@@ -460,6 +456,7 @@ impl Session {
             (_, Command::Vrfy) => reply(Reply::CANNOT_VERIFY, out),
             (_, Command::Expn) => self.refused(Reply::NO_LISTS, out),
             (_, Command::StartTls) => self.start_tls(out),
+            (_, Command::Auth { mechanism, response }) => self.start_login(mechanism, response, out),
             (_, Command::Quit) => self.end(Reply::GOODBYE, CloseReason::Quit, out).need,
 
             (State::Start, Command::Rset) => reply(Reply::FLUSHED, out),
@@ -505,9 +502,10 @@ impl Session {
                     Some(Refused::Chunk { remaining: size, reply: Reply::NO_TRANSACTION_FOR_CHUNK });
                 None
             }
-            (State::Data(..) | State::Chunk { .. } | State::Committing | State::Closed(_), _) => {
-                unreachable!("no command is read in this state")
-            }
+            (
+                State::Data(..) | State::Chunk { .. } | State::Auth(_) | State::Committing | State::Closed(_),
+                _,
+            ) => unreachable!("no command is read in this state"),
         }
     }
 
@@ -523,6 +521,7 @@ impl Session {
             if self.offers_tls() {
                 out.push(b"250-STARTTLS\r\n");
             }
+            self.offer_auth(out);
             out.push(self.profile.extensions.as_bytes());
         }
         None
@@ -548,6 +547,9 @@ impl Session {
     }
 
     fn ask_sender(&mut self, mail: Mail, out: &mut Outbox) -> Option<Need> {
+        if let Some(reply) = self.refusal_of_sender(&mail) {
+            return self.refused(reply, out);
+        }
         if mail.size.is_some_and(|size| size > self.profile.message_size_max) {
             return self.refused(Reply::MESSAGE_TOO_BIG, out);
         }
@@ -721,8 +723,11 @@ impl Session {
         self.mistake(reply, out);
     }
 
-    /// Answers a mistake, or the one too many with 421.
+    /// Answers a mistake, or the one too many with 421. The server may have had enough before.
     fn mistake(&mut self, reply: Reply, out: &mut Outbox) {
+        if reply.code() == 421 {
+            return self.dismiss(reply, out);
+        }
         let follows = self.put_off
             && [Reply::MAIL_FIRST, Reply::NO_RECIPIENTS, Reply::NO_TRANSACTION_FOR_CHUNK].contains(&reply);
         self.errors += u32::from(reply.is_permanent() && !follows);
@@ -774,8 +779,8 @@ fn reply(reply: Reply, out: &mut Outbox) -> Option<Need> {
     None
 }
 
-/// Octets of the lines that the reply to EHLO has for security.
-const SECURITY_EXTENSIONS_MAX: usize = 80;
+/// A command whose line may be longer than others.
+const AUTH_BEGINS: &[u8] = b"AUTH ";
 
 /// The first octet of a TLS handshake record (RFC 8446 5.1).
 const TLS_HANDSHAKE: u8 = 0x16;
