@@ -18,7 +18,7 @@
 //! # Reading order
 //!
 //! 1. [`server`]: the turn, in `server/mod.rs`; `driving.rs` has its half about connections, `acceptance.rs` the one
-//!    about messages, `spilling.rs` what is different for large ones.
+//!    about messages, `spilling.rs` what is different for large ones, `proxied.rs` what is for connections of proxies.
 //! 2. [`smtp`]: `session.rs`, the dialogue as a value.
 //! 3. [`wire`]: `data.rs`, the end of mail data.
 //! 4. [`spool`]: `mod.rs`, the durable log; then `recovery.rs`.

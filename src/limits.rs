@@ -218,6 +218,13 @@ pub const MAILDIRS_KNOWN_MAX: usize = 10_000;
 /// Octets compared at a time when a message is looked for in a Maildir after a restart.
 pub const COMPARE_CHUNK: usize = 64 * 1024;
 
+/// Octets of a trusted proxy's header (PROXY protocol): addresses and what else it tells, with room for a certificate's
+/// name. Haproxy asks for room for 536 at the least.
+pub const PROXY_HEADER_MAX: usize = 4096;
+/// Seconds that a trusted proxy has for its header, which it sends first of all; more is a proxy that does not speak for
+/// anybody, because nobody told it to.
+pub const PROXY_HEADER_SECS: u64 = 10;
+
 /// Clients (an IPv4 address or an IPv6 /64 each) whose connections, messages and mistakes are counted. At about 110 octets
 /// each, tables that grow included, they stay below 16 MB. Beyond, those are forgotten that came longest ago: who owns a
 /// /48 can make us forget, at the price of 32,768 connections from as many networks each time.
@@ -268,6 +275,7 @@ const _: () = assert!((ARGON2_MEMORY_KIB_MAX as u64) <= ARGON2_WORK_KIB_MAX);
 const _: () = assert!(PATH_MAX - 2 <= CREDENTIAL_MAX, "every address is a possible user's name");
 const _: () = assert!(SCRAM_FIRST_MAX >= 3 * CREDENTIAL_MAX);
 const _: () = assert!(COMMANDS_RECEIVED_MAX <= RECEIVE_BUFFER);
+const _: () = assert!(PROXY_HEADER_MAX < COMMANDS_RECEIVED_MAX, "a header fits what is received at once");
 const _: () = assert!(COMMAND_LINE_DISCARD_MAX >= COMMAND_LINE_MAX);
 const _: () = assert!(REPLY_MAX * 4 <= OUTBOX_MAX, "a full outbox is rare");
 const _: () = assert!(SEGMENT_SIZE.is_multiple_of(BATCH_ALIGN));

@@ -73,6 +73,7 @@ fn options() -> Options {
         recipients_max: 100,
         connections_max: 1,
         client_limits: ClientLimits::default(),
+        trusted_proxies: Vec::new(),
         memory: 1 << 20,
         spill_beyond: 1 << 20,
         spool_size: SPOOL.spool_size,

@@ -64,7 +64,7 @@ const TIME: &str = "Time (durations: 500ms, 30s, 5m, 1h; a bare number is second
 const DIAGNOSIS: &str = "Diagnosis";
 
 /// All keys, in the order of `--help` and of `--check-config`.
-pub static KEYS: [Key; 20] = [
+pub static KEYS: [Key; 21] = [
     Key {
         name: "listen",
         value: "ADDR",
@@ -105,6 +105,20 @@ pub static KEYS: [Key; 20] = [
         default: Some("what the limit of open files allows"),
         help: "Connections at the same time; one more is told 421 and closed. The limit of open files is raised to \
                the hard limit, and 64 of them are kept for other use",
+    },
+    Key {
+        name: "trusted-proxy",
+        value: "CIDR",
+        heading: NETWORK,
+        takes: Takes::List(|config, values| {
+            config.options.trusted_proxies = networks(values)?;
+            Ok(())
+        }),
+        show: |config| config.options.trusted_proxies.iter().map(Network::to_string).collect(),
+        default: Some("none"),
+        help: "Connections from this network or address come by a proxy: each has to begin with a header of the PROXY \
+               protocol, version 1 or 2, and the address that it names is the client's. From anybody else such a \
+               header is garbage. May be repeated",
     },
     Key {
         name: "data",

@@ -38,6 +38,10 @@ pub enum CloseReason {
     SessionTimeout,
     /// The client took none of our replies in time.
     WriteTimeout,
+    /// A trusted proxy sent no header in time.
+    NoProxyHeader,
+    /// A trusted proxy sent something else than a header.
+    BadProxyHeader,
     /// We stop.
     Shutdown,
     /// The session met a broken invariant of ours; a bug.
@@ -61,6 +65,8 @@ impl CloseReason {
             CloseReason::DataTimeout => "data-timeout",
             CloseReason::SessionTimeout => "session-timeout",
             CloseReason::WriteTimeout => "write-timeout",
+            CloseReason::NoProxyHeader => "no-proxy-header",
+            CloseReason::BadProxyHeader => "bad-proxy-header",
             CloseReason::Shutdown => "shutdown",
             CloseReason::Panic => "panic",
         }
@@ -77,6 +83,7 @@ pub(super) struct Connection<S> {
     pub carry: Vec<u8>,
     /// Whether the session could take the carry as it is: it was stopped, rather than short of input.
     pub has_fresh_carry: bool,
+    /// Who speaks: the socket's other end, or whom a trusted proxy there names.
     pub client: SocketAddr,
     pub phase: Phase,
     /// Whether reading may bring something: the kernel said so and we have not read it dry since.
@@ -110,6 +117,8 @@ pub(super) struct Connection<S> {
 /// How far a connection is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Phase {
+    /// A trusted proxy has until then, in milliseconds, to say for whom it speaks; its header so far is in the carry.
+    Proxied(u64),
     /// The banner is held back until then, in milliseconds.
     Greeting(u64),
     /// The session speaks.
@@ -187,7 +196,7 @@ impl<S: Stream> Connection<S> {
     /// Whether driving it may move anything.
     pub fn can_advance(&self) -> bool {
         match self.phase {
-            Phase::Greeting(_) | Phase::Lingering { .. } => self.may_be_readable,
+            Phase::Proxied(_) | Phase::Greeting(_) | Phase::Lingering { .. } => self.may_be_readable,
             Phase::Open => {
                 let has_input = self.may_be_readable || self.has_fresh_carry || self.is_input_over;
                 has_input && !self.is_parked && !self.outbox.is_full()
@@ -300,6 +309,7 @@ impl<S: Stream> Connection<S> {
             |timeout: std::time::Duration| self.progress_ms.saturating_add(timeout.as_millis() as u64);
         let session_ms = self.opened_ms.saturating_add(options.session_timeout.as_millis() as u64);
         match self.phase {
+            Phase::Proxied(until_ms) => return Some(Deadline::Close(until_ms, CloseReason::NoProxyHeader)),
             Phase::Greeting(until_ms) => return Some(Deadline::Greet(until_ms)),
             Phase::Lingering { reason, until_ms, .. } => return Some(Deadline::Close(until_ms, reason)),
             Phase::Finishing(_) | Phase::Open if !self.outbox.is_empty() => {

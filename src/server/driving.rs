@@ -42,6 +42,7 @@ impl<S: Stream> Server<S> {
         let Some(connection) = self.connections.get_mut(key) else { return 0 };
         connection.is_listed = false;
         match connection.phase {
+            Phase::Proxied(_) => self.await_header(key, now),
             Phase::Greeting(until_ms) => self.await_greeting(key, until_ms, now),
             Phase::Open => {}
             Phase::Lingering { reason, .. } => {
@@ -64,23 +65,24 @@ impl<S: Stream> Server<S> {
     }
 
     /// Looks for input before the banner, and says the banner when its time has come.
-    fn await_greeting(&mut self, key: Key, until_ms: u64, now: Now) {
+    pub(super) fn await_greeting(&mut self, key: Key, until_ms: u64, now: Now) {
         let Some(connection) = self.connections.get_mut(key) else { return };
-        if connection.may_be_readable {
+        // Some may have come with a proxy's header already.
+        if connection.carry.is_empty() && connection.may_be_readable {
             match connection.receive(&mut self.buffer[..COMMANDS_RECEIVED_MAX]) {
-                Received::Octets(octets) => {
-                    self.counters.early_talkers += 1;
-                    if !self.options.greeting_delay.is_zero() {
-                        let reason = CloseReason::Session(smtp::CloseReason::Dismissed);
-                        return self.dismiss(key, Reply::EARLY_TALKER, reason, now);
-                    }
-                    connection.carry = self.buffer[..octets].to_vec();
-                    connection.has_fresh_carry = true;
-                }
+                Received::Octets(octets) => connection.carry = self.buffer[..octets].to_vec(),
                 Received::Nothing => {}
                 Received::End => return self.close(key, CloseReason::Client),
                 Received::Broken => return self.close(key, CloseReason::Reset),
             }
+        }
+        if !connection.carry.is_empty() {
+            self.counters.early_talkers += 1;
+            if !self.options.greeting_delay.is_zero() {
+                let reason = CloseReason::Session(smtp::CloseReason::Dismissed);
+                return self.dismiss(key, Reply::EARLY_TALKER, reason, now);
+            }
+            connection.has_fresh_carry = true;
         }
         if until_ms <= now.ms() {
             self.greet(key, now);

@@ -14,6 +14,8 @@ pub struct Counters {
     pub connections_limited: u64,
     /// Messages put off at MAIL, because their client had sent as many in this minute as one may send.
     pub messages_limited: u64,
+    /// Connections from trusted proxies that brought no header, or a bad one.
+    pub proxy_errors: u64,
     /// Connections whose client spoke before the banner.
     pub early_talkers: u64,
     /// Connections that ended by a deadline.
@@ -51,12 +53,13 @@ impl fmt::Display for Counters {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(
             f,
-            "connections={} connections_refused={} connections_limited={} messages_limited={} early_talkers={} timeouts={} aborted={} accepted={} accepted_octets={} \
+            "connections={} connections_refused={} connections_limited={} messages_limited={} proxy_errors={} early_talkers={} timeouts={} aborted={} accepted={} accepted_octets={} \
              rejected={} refused={} commits={} sync_ms={} delivered={} delivery_failures={} held={} released={} removed={} quarantined={}",
             self.connections,
             self.connections_refused,
             self.connections_limited,
             self.messages_limited,
+            self.proxy_errors,
             self.early_talkers,
             self.timeouts,
             self.aborted,

@@ -13,6 +13,7 @@ mod held;
 pub mod job;
 pub mod metrics;
 mod options;
+mod proxied;
 mod queue;
 mod spilling;
 
@@ -171,25 +172,16 @@ impl<S: Stream> Server<S> {
             self.turn_away(stream, client);
             return None;
         }
-        if !self.clients.may_connect(client.ip(), now.ms()) {
-            self.counters.connections_limited += 1;
-            info!(
-                "turned away client={client} reply={}",
-                Escaped(Reply::CLIENT_CONNECTIONS.text().as_bytes())
-            );
+        let is_proxied = self.is_proxy(client);
+        if !is_proxied && !self.clients.may_connect(client.ip(), now.ms()) {
+            self.tell_limited(client);
             say_last(stream, Reply::CLIENT_CONNECTIONS);
             return None;
         }
         self.counters.connections += 1;
-        let greet_ms = now.ms() + self.options.greeting_delay.as_millis() as u64;
+        let phase = self.first_phase(is_proxied, now);
         let session = Session::new(self.profile.clone());
-        let key = self.connections.insert(Connection::new(
-            stream,
-            client,
-            session,
-            Phase::Greeting(greet_ms),
-            now.ms(),
-        ));
+        let key = self.connections.insert(Connection::new(stream, client, session, phase, now.ms()));
         self.list(key);
         Some(key)
     }
@@ -318,7 +310,7 @@ impl<S: Stream> Server<S> {
 
     fn dismiss_if_idle(&mut self, key: Key, now: Now) {
         if let Some(connection) = self.connections.get(key)
-            && matches!(connection.phase, Phase::Open | Phase::Greeting(_))
+            && matches!(connection.phase, Phase::Open | Phase::Greeting(_) | Phase::Proxied(_))
             && !connection.is_parked
             && !connection.session.is_in_transaction()
         {
@@ -393,6 +385,8 @@ impl<S: Stream> Server<S> {
         }
         self.closed += 1;
         self.counters.aborted += u64::from(reason == CloseReason::Reset);
+        self.counters.proxy_errors +=
+            u64::from(matches!(reason, CloseReason::BadProxyHeader | CloseReason::NoProxyHeader));
         info!(
             "closed client={} reason={} hello={} messages={}",
             connection.client,

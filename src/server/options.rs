@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use super::clients::ClientLimits;
+use crate::net::network::Network;
 
 /// What the operator chose, checked and complete.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -24,6 +25,8 @@ pub struct Options {
     pub connections_max: usize,
     /// What each client may bring.
     pub client_limits: ClientLimits,
+    /// Those who say by the PROXY protocol for whom they speak, and are believed.
+    pub trusted_proxies: Vec<Network>,
     /// Octets of mail data in memory, all connections together.
     pub memory: u64,
     /// Octets of mail data that a message keeps in memory before it goes to a file of its own; a sixteenth of that while

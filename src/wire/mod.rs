@@ -1,9 +1,10 @@
-//! Bytes only: finding lines, the end of mail data, bytes that wait to be written, and the messages of SASL. No protocol
-//! beyond line ends and dots, and what a mechanism says.
+//! Bytes only: finding lines, the end of mail data, bytes that wait to be written, the messages of SASL, and a
+//! proxy's header. No protocol beyond line ends and dots, what a mechanism says, and for whom a proxy speaks.
 
 pub mod data;
 pub mod line;
 mod outbox;
+pub mod proxy;
 pub mod sasl;
 
 pub use outbox::Outbox;
