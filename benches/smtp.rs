@@ -81,7 +81,7 @@ impl Exchange {
             consumed += progress.consumed;
             match progress.need {
                 Need::Spill(part) => self.session.spilled(Ok(part)),
-                Need::Input | Need::StartTls | Need::Close(_) => break,
+                Need::Input | Need::StartTls | Need::Sasl(_) | Need::Close(_) => break,
                 Need::Room => unreachable!("a message has few replies"),
                 Need::Sender(envelope) => self.session.answer_sender(Ok(envelope), &mut out),
                 Need::Recipient(Path::Mailbox(address)) => {

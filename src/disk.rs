@@ -29,6 +29,10 @@ pub trait Disk: Send + Sync {
     /// The names in a directory, in no order, without `.` and `..`; names that are not UTF-8 are left out: none of
     /// ours are.
     fn list(&self, path: &Path) -> io::Result<Vec<String>>;
+    /// A file's length in octets, without opening it where that is possible.
+    fn size_of(&self, path: &Path) -> io::Result<u64> {
+        self.open(path, Open::Read)?.size()
+    }
     /// Makes the names in a directory durable (fsync of the directory).
     fn sync_dir(&self, path: &Path) -> io::Result<()>;
     /// Makes everything written so far durable, data and names (syncfs). An error may stem from any write since the
@@ -251,6 +255,11 @@ impl Disk for RealDisk {
             }
         }
         Ok(names)
+    }
+
+    fn size_of(&self, path: &Path) -> io::Result<u64> {
+        let stat = rustix::fs::statat(&self.root, path, AtFlags::SYMLINK_NOFOLLOW)?;
+        Ok(u64::try_from(stat.st_size).unwrap_or(0))
     }
 
     fn sync_dir(&self, path: &Path) -> io::Result<()> {

@@ -133,7 +133,7 @@ fn open_data(data: &Path, options: &Options) -> Result<Arc<RealDisk>, StartError
 /// Recovers the log, if there is to be one, and puts a server over it.
 fn start_server(disk: Arc<RealDisk>, options: &Options) -> Result<Server<TcpStream>, StartError> {
     if options.durability == Durability::None {
-        return Ok(Server::new(options.clone(), Log::Memory(disk.random())));
+        return Ok(Server::new(options.clone(), Log::Memory(disk.random()), nonce_key(&*disk)));
     }
     let started = Instant::now();
     let spool_options = SpoolOptions {
@@ -159,9 +159,17 @@ fn start_server(disk: Arc<RealDisk>, options: &Options) -> Result<Server<TcpStre
         error!("THE SPOOL IS DAMAGED: {damage}");
     }
     let held = find_held(&*disk, &mut spool, &mut recovered).map_err(StartError::Recovery)?;
-    let mut server = Server::new(options.clone(), Log::Spool(Box::new(spool), recovered.pending));
+    let log = Log::Spool(Box::new(spool), recovered.pending);
+    let mut server = Server::new(options.clone(), log, nonce_key(&*disk));
     server.take_up_held(held);
     Ok(server)
+}
+
+/// What nonces are made of.
+fn nonce_key(disk: &dyn Disk) -> [u8; 32] {
+    let mut key = [0; 32];
+    key.chunks_exact_mut(8).for_each(|part| part.copy_from_slice(&disk.random().to_le_bytes()));
+    key
 }
 
 /// Finds the held messages, and settles those of the log that the operator removed.
@@ -283,9 +291,9 @@ impl EventLoop {
             poll.registry().register(&mut listener.socket, listener_token(index), Interest::READABLE)?;
         }
         let completions = Arc::new(Completions::default());
-        let courier = Courier::new(disk, options.durability == Durability::Disk);
+        let courier = Courier::new(disk.clone(), options.durability == Durability::Disk);
         Ok(EventLoop {
-            workers: Workers::start(courier, completions.clone(), Arc::new(wake))?,
+            workers: Workers::start(courier, disk, completions.clone(), Arc::new(wake))?,
             poll,
             server,
             listeners,

@@ -80,6 +80,17 @@ pub const ARGON2_WORK_KIB_MIN: u64 = 32 * 1024;
 pub const ARGON2_WORK_KIB_MAX: u64 = 1024 * 1024;
 /// Octets of the accounts file; an account has about 350, so 150,000 of them.
 pub const ACCOUNTS_FILE_MAX: u64 = 64 * 1024 * 1024;
+/// Passwords that wait for their check, some 20 ms each: whoever comes last waits less than a second, and no client gives
+/// up. Further ones are put off (454).
+pub const PASSWORDS_WAITING_MAX: usize = 32;
+/// The most of them that are one client's, so that who floods the worker with guesses keeps nobody else out.
+pub const PASSWORDS_WAITING_PER_CLIENT: usize = 4;
+/// Milliseconds until a connection's first failed login is told so; for each further one they double.
+pub const FAILED_LOGIN_DELAY_MS: u64 = 500;
+/// Failed logins of one connection; the last is its end (421). People mistype twice.
+pub const FAILED_LOGINS_PER_CONNECTION: u32 = 4;
+/// Unknown recipients that a connection is told of; one more is its end (421).
+pub const UNKNOWN_RECIPIENTS_PER_CONNECTION: u32 = 10;
 /// Octets of an AUTH command with its CRLF; a longer first message waits for the server's 334 (RFC 4954 4).
 pub const AUTH_COMMAND_MAX: usize = 512;
 
@@ -215,6 +226,10 @@ pub const BASE_NAME_MAX: usize = 70;
 /// Maildirs that are remembered as made. At a hundred octets each, and 400 at the most, the memory stays below 4 MB;
 /// one that is forgotten costs three failing system calls.
 pub const MAILDIRS_KNOWN_MAX: usize = 10_000;
+/// Milliseconds for which it is believed how full a mailbox with a quota is.
+pub const MAILBOX_MEASURED_MS: u64 = 60_000;
+/// The same while it is full: so soon there is room for mail again when its reader removes some.
+pub const FULL_MAILBOX_MEASURED_MS: u64 = 2000;
 /// Octets compared at a time when a message is looked for in a Maildir after a restart.
 pub const COMPARE_CHUNK: usize = 64 * 1024;
 

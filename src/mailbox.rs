@@ -274,6 +274,25 @@ impl Maildirs {
     }
 }
 
+/// Octets of the messages in a mailbox, none if there is no such mailbox. What goes while it counts is not counted.
+pub fn octets(disk: &dyn Disk, mailbox: &MailboxPath) -> io::Result<u64> {
+    let mut octets = 0;
+    for directory in ["new", "cur"] {
+        let path = Path::new(mailbox.as_str()).join(directory);
+        for name in unless_gone(disk.list(&path))?.unwrap_or_default() {
+            octets += unless_gone(disk.size_of(&path.join(name)))?.unwrap_or(0);
+        }
+    }
+    Ok(octets)
+}
+
+fn unless_gone<T>(result: io::Result<T>) -> io::Result<Option<T>> {
+    match result {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        result => result.map(Some),
+    }
+}
+
 /// The octets of a message's file.
 pub enum Content<'a> {
     /// These pieces, one after the other.
@@ -636,6 +655,18 @@ mod tests {
         std::fs::remove_dir_all(root.path().join(place.mailbox.as_str()).join("new")).unwrap();
         maildirs.publish(&place).unwrap();
         assert_eq!(std::fs::read(root.path().join(place.path_in_new())).unwrap(), b"2");
+    }
+
+    #[test]
+    fn a_mailbox_is_as_large_as_its_messages_new_and_seen() {
+        let (root, mut maildirs, place) = maildirs();
+        assert_eq!(octets(&*maildirs.disk, &place.mailbox).unwrap(), 0);
+        maildirs.write(&place, b"trace", b"data").unwrap();
+        assert_eq!(octets(&*maildirs.disk, &place.mailbox).unwrap(), 0, "what lies in tmp/ is nobody's yet");
+        maildirs.publish(&place).unwrap();
+        let mailbox = root.path().join(place.mailbox.as_str());
+        std::fs::write(mailbox.join("cur/seen:2,S"), b"1234567").unwrap();
+        assert_eq!(octets(&*maildirs.disk, &place.mailbox).unwrap(), 9 + 7);
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! The threads that run jobs: one that commits, one that delivers, one that makes segments ready, one that writes large
-//! messages. A job is a function
-//! from value to value; here is merely where it runs.
+//! messages, one that judges passwords, one that looks into mailboxes. A job is a function from value to value; here is
+//! merely where it runs.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::mpsc::{Receiver, Sender, channel};
@@ -9,13 +9,16 @@ use std::{io, mem, thread};
 
 use log::error;
 
+use crate::disk::Disk;
 use crate::limits::BULK_NICENESS;
+use crate::mailbox;
 use crate::server::courier::Courier;
 use crate::server::job::{Completion, Job};
 
 /// Jobs that are done and not yet taken back by the loop.
 ///
-/// Bounded by what the server hands out: one job of each kind at a time, and of spills one for each connection.
+/// Bounded by what the server hands out: one job of each kind at a time; of spills one for each connection, of passwords
+/// and mailboxes as many as [`Job`] says.
 #[derive(Default)]
 pub struct Completions {
     done: Mutex<Vec<Completion>>,
@@ -38,12 +41,15 @@ pub struct Workers {
     courier: Sender<Job>,
     preparer: Sender<Job>,
     spiller: Sender<Job>,
+    password_judge: Sender<Job>,
+    mailbox_reader: Sender<Job>,
 }
 
 impl Workers {
     /// Starts the threads. Each pushes what is done to `completions` and then calls `wake`.
     pub fn start(
         mut courier: Courier,
+        disk: Arc<dyn Disk>,
         completions: Arc<Completions>,
         wake: Arc<dyn Fn() + Send + Sync>,
     ) -> io::Result<Workers> {
@@ -55,11 +61,15 @@ impl Workers {
         let (deliverer, deliveries) = channel();
         let (preparer, prepares) = channel();
         let (spiller, spills) = channel();
+        let (password_judge, passwords) = channel();
+        let (mailbox_reader, mailboxes) = channel();
         worker("commit", commits, 0, run_log_job, done.clone())?;
         worker("segments", prepares, 0, run_log_job, done.clone())?;
         worker("spill", spills, BULK_NICENESS, run_log_job, done.clone())?;
+        worker("password", passwords, BULK_NICENESS, run_password_job, done.clone())?;
+        worker("mailbox", mailboxes, BULK_NICENESS, move |job| run_mailbox_job(&*disk, job), done.clone())?;
         worker("courier", deliveries, 0, move |job| run_delivery(&mut courier, job), done)?;
-        Ok(Workers { committer, courier: deliverer, preparer, spiller })
+        Ok(Workers { committer, courier: deliverer, preparer, spiller, password_judge, mailbox_reader })
     }
 
     /// Hands a job to its thread.
@@ -69,6 +79,8 @@ impl Workers {
             Job::Deliver(_) => &self.courier,
             Job::Prepare(_) => &self.preparer,
             Job::Spill(..) => &self.spiller,
+            Job::CheckPassword(_) => &self.password_judge,
+            Job::Measure(_) => &self.mailbox_reader,
         };
         thread.send(job).unwrap_or_else(|_| unreachable!("a worker ends with the process only"));
     }
@@ -79,16 +91,31 @@ fn run_log_job(job: Job) -> Completion {
         Job::Commit(batch) => Completion::Committed(batch.run()),
         Job::Prepare(prepare) => Completion::Prepared(prepare.run()),
         Job::Spill(key, spill) => Completion::Spilled(key, spill.run()),
-        Job::Deliver(_) => unreachable!("deliveries go to the courier"),
+        _ => unreachable!("only the log's jobs come here"),
     }
 }
 
 fn run_delivery(courier: &mut Courier, job: Job) -> Completion {
     match job {
         Job::Deliver(job) => Completion::Delivered(courier.run(job)),
-        Job::Commit(_) | Job::Prepare(_) | Job::Spill(..) => {
-            unreachable!("only deliveries go to the courier")
+        _ => unreachable!("only deliveries go to the courier"),
+    }
+}
+
+fn run_password_job(job: Job) -> Completion {
+    match job {
+        Job::CheckPassword(job) => job.run(),
+        _ => unreachable!("only passwords come here"),
+    }
+}
+
+fn run_mailbox_job(disk: &dyn Disk, job: Job) -> Completion {
+    match job {
+        Job::Measure(mailbox) => {
+            let octets = mailbox::octets(disk, &mailbox);
+            Completion::Measured(mailbox, octets)
         }
+        _ => unreachable!("only mailboxes come here"),
     }
 }
 

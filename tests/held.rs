@@ -73,6 +73,7 @@ fn options() -> Options {
         recipients_max: 100,
         connections_max: 1,
         client_limits: ClientLimits::default(),
+        require_known_sender: false,
         trusted_proxies: Vec::new(),
         memory: 1 << 20,
         spill_beyond: 1 << 20,
@@ -125,7 +126,8 @@ fn run(disk: &FaultyDisk, secs: u64) {
     for removed in recovered.pending.extract_if(.., |pending| found.removed.contains(&pending.id)) {
         spool.settle(removed.id, removed.place);
     }
-    let mut server = Server::<Nobody>::new(options(), Log::Spool(Box::new(spool), recovered.pending));
+    let mut server =
+        Server::<Nobody>::new(options(), Log::Spool(Box::new(spool), recovered.pending), [1; 32]);
     server.take_up_held(found.held);
     let mut courier = Courier::new(shared, true);
     let mut now = Duration::ZERO;

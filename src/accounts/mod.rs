@@ -222,10 +222,10 @@ impl Accounts {
         self.named(address).is_some()
     }
 
-    /// Whether the user with the address `account` may send mail as from `sender`: the own address, an alias, either with a
-    /// `+tag`.
-    pub fn may_send_as(&self, account: &Address, sender: &Address) -> bool {
-        self.place(account).is_some_and(|at| self.named(sender) == Some(at))
+    /// Whether a user, who is called by an account's address, may send mail as from `sender`: the own address, an alias,
+    /// either with a `+tag`.
+    pub fn may_send_as(&self, user: &str, sender: &Address) -> bool {
+        self.owner(&user_key(user)).is_some_and(|at| self.named(sender) == Some(at))
     }
 
     /// Whether an address, alias or catch-all is in the domain of this [key](domain_key).

@@ -112,6 +112,7 @@ impl Config {
                 recipients_max: RECIPIENTS_MAX_DEFAULT,
                 connections_max: machine.connections_max,
                 client_limits: ClientLimits::default(),
+                require_known_sender: false,
                 trusted_proxies: Vec::new(),
                 memory: MEMORY_DEFAULT,
                 spill_beyond: SPILL_BEYOND,

@@ -17,7 +17,7 @@ use crate::limits::{DEFERRED_TOLD_MAX, ENVELOPE_MAX, RECEIVE_BUFFER, SEGMENT_SIZ
 use crate::log_value::Escaped;
 use crate::net::slots::Key;
 use crate::net::timers::Now;
-use crate::smtp::{Address, Message, Path, Reply};
+use crate::smtp::{Message, Reply};
 use crate::spool::{Committed, Durable, Prepared, QUARANTINE, Spool};
 use crate::units::size_text;
 
@@ -42,19 +42,9 @@ pub(super) struct Waiting {
 }
 
 impl<S: Stream> Server<S> {
-    /// Whether a client may begin a transaction; else what it is told.
-    pub(super) fn may_begin(&mut self, key: Key, now: Now) -> Result<(), Reply> {
-        let client = self.connections.get(key).map(|connection| connection.client.ip());
-        if client.is_some_and(|client| !self.clients.may_send(client, now.ms())) {
-            self.counters.messages_limited += 1;
-            return Err(Reply::CLIENT_MESSAGES);
-        }
-        if self.has_room() { Ok(()) } else { Err(self.refusal()) }
-    }
-
     /// Whether a new transaction has a chance: the log has room for whatever it may bring, the queue has, and memory is
     /// left. A shortage that can be foreseen is said at MAIL, not behind the data (RFC 5321 6.1).
-    fn has_room(&self) -> bool {
+    pub(super) fn has_room(&self) -> bool {
         let in_log = self.options.spill_beyond.saturating_add(RECEIVE_BUFFER) as u64;
         let largest = self.options.message_size_max.min(in_log) + ENVELOPE_MAX as u64;
         let has_log_room = match &self.store {
@@ -68,31 +58,6 @@ impl<S: Stream> Server<S> {
     /// clients are told the truth as well: nothing here comes back by itself.
     pub(super) fn refusal(&self) -> Reply {
         if self.failure.is_some() { Reply::STORAGE_FAILED } else { Reply::STORAGE_FULL }
-    }
-
-    /// Whether mail for a path is taken, and for which address; else why not, and for which address not. A domain is
-    /// compared whole.
-    pub(super) fn recipient(&self, path: Path) -> Result<Address, (Reply, Option<Address>)> {
-        if self.memory >= self.options.memory {
-            let address = if let Path::Mailbox(address) = path { Some(address) } else { None };
-            return Err((Reply::MEMORY_FULL, address));
-        }
-        let locals = &self.options.local_domains;
-        match path {
-            Path::Mailbox(address)
-                if locals.is_empty() || locals.iter().any(|local| *local == address.domain_key()) =>
-            {
-                if address.local_part().eq_ignore_ascii_case(POSTMASTER) {
-                    return Ok(Address::new(POSTMASTER, address.domain()));
-                }
-                Ok(address)
-            }
-            Path::Postmaster => {
-                Ok(Address::new(POSTMASTER, locals.first().unwrap_or(&self.options.hostname)))
-            }
-            Path::Mailbox(address) => Err((Reply::RELAY_DENIED, Some(address))),
-            Path::Null => Err((Reply::RELAY_DENIED, None)),
-        }
     }
 
     /// Takes a message into the log, or at once if there is none. Whether the session was answered; else it is parked.
@@ -115,6 +80,7 @@ impl<S: Stream> Server<S> {
             message.trace = trace.fields(&message.envelope);
         }
         let octets = message.data.len();
+        self.quotas.accepted(&message.envelope, octets as u64);
         let held = message.memory() as u64;
         let facts = log_enabled!(Level::Info).then(|| facts(&message, connection.client).into());
         let waiting = Waiting { id, key, since: now.monotonic, octets, held, facts };
@@ -346,5 +312,3 @@ pub(super) fn facts(message: &Message, client: SocketAddr) -> String {
     .expect("a String takes what it is given");
     text
 }
-
-const POSTMASTER: &str = "postmaster";

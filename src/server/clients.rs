@@ -135,7 +135,8 @@ impl Clients {
         record.map_or(0, |record| meter(record).count(now_ms, MISTAKES_WINDOW_MS))
     }
 
-    fn is_exempt(&self, address: IpAddr) -> bool {
+    /// Whether a client has no limits of any kind.
+    pub fn is_exempt(&self, address: IpAddr) -> bool {
         Network::any_contains(&self.limits.exempt, address)
     }
 
@@ -153,14 +154,14 @@ impl Clients {
 
 /// Whose doings are counted together.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-enum Client {
+pub(super) enum Client {
     V4(u32),
     /// The first 64 bits.
     V6(u64),
 }
 
 impl Client {
-    fn of(address: IpAddr) -> Client {
+    pub fn of(address: IpAddr) -> Client {
         match address.to_canonical() {
             IpAddr::V4(address) => Client::V4(address.to_bits()),
             IpAddr::V6(address) => Client::V6((address.to_bits() >> 64) as u64),

@@ -104,6 +104,12 @@ pub(super) struct Connection<S> {
     pub charged: usize,
     /// Messages accepted.
     pub messages: u32,
+    /// Logins that failed.
+    pub failed_logins: u32,
+    /// What a failed login is told, and when, in milliseconds.
+    pub late_no: Option<(u64, Reply)>,
+    /// Recipients asked for that are not here.
+    pub unknown_recipients: u32,
     /// The millisecond at which the timers will look at it.
     pub look_ms: u64,
     opened_ms: u64,
@@ -140,6 +146,8 @@ pub(super) enum Deadline {
     Close(u64, CloseReason),
     /// The minute of mail data is to be judged.
     Judge(u64),
+    /// A failed login is told so.
+    SayNo(u64),
 }
 
 impl Deadline {
@@ -148,7 +156,8 @@ impl Deadline {
             Deadline::Greet(ms)
             | Deadline::Dismiss(ms, ..)
             | Deadline::Close(ms, _)
-            | Deadline::Judge(ms) => ms,
+            | Deadline::Judge(ms)
+            | Deadline::SayNo(ms) => ms,
         }
     }
 }
@@ -185,6 +194,9 @@ impl<S: Stream> Connection<S> {
             spilling: None,
             charged: 0,
             messages: 0,
+            failed_logins: 0,
+            late_no: None,
+            unknown_recipients: 0,
             look_ms: u64::MAX,
             opened_ms: now_ms,
             progress_ms: now_ms,
@@ -322,7 +334,9 @@ impl<S: Stream> Connection<S> {
                 );
                 return Some(if write.ms() <= session.ms() { write } else { session });
             }
-            Phase::Finishing(_) | Phase::Open if self.is_parked => return None,
+            Phase::Finishing(_) | Phase::Open if self.is_parked => {
+                return self.late_no.map(|(due_ms, _)| Deadline::SayNo(due_ms));
+            }
             Phase::Finishing(_) | Phase::Open => {}
         }
         let session = Deadline::Dismiss(session_ms, Reply::SESSION_TIMEOUT, CloseReason::SessionTimeout);

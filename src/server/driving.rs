@@ -162,7 +162,7 @@ impl<S: Stream> Server<S> {
                 Need::Room => break,
                 Need::Sender(envelope) => {
                     self.drop_spill_if_over(key); // the file of a message that was reset is not this one's
-                    let answer = match self.may_begin(key, now) {
+                    let answer = match self.sender(key, &envelope, now) {
                         Ok(()) => Ok(envelope),
                         Err(reply) => {
                             self.rejected(key, "from", envelope.reverse_path.as_ref(), reply);
@@ -172,7 +172,7 @@ impl<S: Stream> Server<S> {
                     self.answer(key, |session, out| session.answer_sender(answer, out));
                 }
                 Need::Recipient(path) => {
-                    let answer = self.recipient(path).map_err(|(reply, address)| {
+                    let answer = self.recipient(key, path, now).map_err(|(reply, address)| {
                         self.rejected(key, "to", address.as_ref(), reply);
                         reply
                     });
@@ -187,7 +187,12 @@ impl<S: Stream> Server<S> {
                         break;
                     }
                 }
-                Need::Sasl(_) | Need::StartTls => unreachable!("no profile offers it yet"),
+                Need::Sasl(step) => {
+                    if !self.login_step(key, step, now) {
+                        break;
+                    }
+                }
+                Need::StartTls => unreachable!("no profile offers it yet"),
                 Need::Close(reason) => {
                     connection.phase = Phase::Finishing(CloseReason::Session(reason));
                     break;
@@ -290,6 +295,7 @@ impl<S: Stream> Server<S> {
                 self.greet(key, now);
                 self.list(key);
             }
+            Deadline::SayNo(_) => self.say_no(key, now),
             Deadline::Judge(_) => {
                 if !connection.judge_minute(now.ms()) {
                     self.counters.timeouts += 1;

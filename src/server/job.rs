@@ -1,6 +1,11 @@
 //! Work that the loop hands out, and what comes back. Values only: who runs them, and when, is not said here.
 
+use std::io;
+use std::sync::Arc;
+
 use super::courier::{DeliveryDone, DeliveryJob};
+use crate::accounts::PasswordCheck;
+use crate::mailbox::MailboxPath;
 use crate::net::slots::Key;
 use crate::spool::{Batch, Committed, Prepare, Prepared, SpillDone, SpillJob};
 
@@ -14,6 +19,30 @@ pub enum Job {
     Prepare(Prepare),
     /// Write a part of a large message to its file. At most one is out for each connection.
     Spill(Key, SpillJob),
+    /// Judge a password. At most one is out for each connection, and [`PASSWORDS_WAITING_MAX`](crate::limits::PASSWORDS_WAITING_MAX) in all.
+    CheckPassword(PasswordJob),
+    /// Measure the messages of a mailbox. At most one is out for each mailbox with a quota.
+    Measure(MailboxPath),
+}
+
+/// A password to judge.
+pub struct PasswordJob {
+    /// Whose connection waits.
+    pub key: Key,
+    /// The user that the client says it is.
+    pub user: String,
+    /// What judges it.
+    pub check: PasswordCheck,
+    /// The password.
+    pub password: String,
+}
+
+impl PasswordJob {
+    /// Does the job: some 20 ms of a processor.
+    pub fn run(self) -> Completion {
+        let account = self.check.run(&self.password);
+        Completion::PasswordChecked { key: self.key, user: self.user, account }
+    }
 }
 
 /// A job's end.
@@ -26,4 +55,15 @@ pub enum Completion {
     Prepared(Prepared),
     /// Of [`Job::Spill`].
     Spilled(Key, SpillDone),
+    /// Of [`Job::CheckPassword`].
+    PasswordChecked {
+        /// Whose connection waits.
+        key: Key,
+        /// The user that the client says it is.
+        user: String,
+        /// The address of the account, if the password is right.
+        account: Option<Arc<str>>,
+    },
+    /// Of [`Job::Measure`]: octets.
+    Measured(MailboxPath, io::Result<u64>),
 }

@@ -16,6 +16,14 @@ pub struct Counters {
     pub messages_limited: u64,
     /// Connections from trusted proxies that brought no header, or a bad one.
     pub proxy_errors: u64,
+    /// Users let in.
+    pub logins: u64,
+    /// Logins with a wrong user or password.
+    pub logins_failed: u64,
+    /// Logins put off with 454, because too many passwords waited.
+    pub logins_put_off: u64,
+    /// Logins that were not looked at, because too many of the client's had failed.
+    pub logins_refused: u64,
     /// Connections whose client spoke before the banner.
     pub early_talkers: u64,
     /// Connections that ended by a deadline.
@@ -53,13 +61,17 @@ impl fmt::Display for Counters {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(
             f,
-            "connections={} connections_refused={} connections_limited={} messages_limited={} proxy_errors={} early_talkers={} timeouts={} aborted={} accepted={} accepted_octets={} \
+            "connections={} connections_refused={} connections_limited={} messages_limited={} proxy_errors={} logins={} logins_failed={} logins_put_off={} logins_refused={} early_talkers={} timeouts={} aborted={} accepted={} accepted_octets={} \
              rejected={} refused={} commits={} sync_ms={} delivered={} delivery_failures={} held={} released={} removed={} quarantined={}",
             self.connections,
             self.connections_refused,
             self.connections_limited,
             self.messages_limited,
             self.proxy_errors,
+            self.logins,
+            self.logins_failed,
+            self.logins_put_off,
+            self.logins_refused,
             self.early_talkers,
             self.timeouts,
             self.aborted,

@@ -11,10 +11,13 @@ pub mod courier;
 mod driving;
 mod held;
 pub mod job;
+mod logins;
 pub mod metrics;
 mod options;
+mod policy;
 mod proxied;
 mod queue;
+mod quotas;
 mod spilling;
 
 use std::collections::{HashMap, VecDeque};
@@ -25,6 +28,7 @@ use std::time::Duration;
 use log::{debug, info};
 
 use crate::QueueId;
+use crate::accounts::Accounts;
 use crate::limits::{CONNECTIONS_RESERVED, RECEIVE_BUFFER};
 use crate::log_value::Escaped;
 use crate::net::slots::{Key, Slots};
@@ -36,9 +40,11 @@ pub use clients::ClientLimits;
 use clients::Clients;
 use connection::{CloseReason, Connection, Phase, Stream};
 use job::{Completion, Job};
+use logins::Logins;
 use metrics::Counters;
 pub use options::{Deliver, Durability, Options};
 use queue::{Entry, Kept, Queue};
+use quotas::Quotas;
 
 /// The server: all sessions, the log, the queue.
 pub struct Server<S> {
@@ -46,6 +52,9 @@ pub struct Server<S> {
     profile: Arc<Profile>,
     connections: Slots<Connection<S>>,
     clients: Clients,
+    accounts: Arc<Accounts>,
+    logins: Logins,
+    quotas: Quotas,
     /// Connections that may be driven on, each once, here or in `bulk`.
     ready: VecDeque<Key>,
     /// Those of them that bring large messages: they share a part of each turn, so that nobody's command waits for
@@ -118,8 +127,9 @@ pub enum End {
 }
 
 impl<S: Stream> Server<S> {
-    /// A server that puts what it accepts into `log`, and delivers what is left in there.
-    pub fn new(options: Options, log: Log) -> Server<S> {
+    /// A server that puts what it accepts into `log`, and delivers what is left in there. Its nonces are made of
+    /// `nonce_key`: 32 random octets, others at each start.
+    pub fn new(options: Options, log: Log, nonce_key: [u8; 32]) -> Server<S> {
         let remark = match options.durability {
             Durability::Disk => "",
             Durability::None => "NOT DURABLE (mail is kept in memory only)",
@@ -143,6 +153,9 @@ impl<S: Stream> Server<S> {
                 options.recipients_max,
             )),
             clients: Clients::new(options.client_limits.clone()),
+            accounts: Arc::default(),
+            logins: Logins::new(nonce_key),
+            quotas: Quotas::default(),
             options,
             connections,
             ready: VecDeque::new(),
@@ -225,6 +238,10 @@ impl<S: Stream> Server<S> {
             Completion::Delivered(done) => self.delivered(done, now),
             Completion::Prepared(prepared) => self.prepared(prepared, now),
             Completion::Spilled(key, done) => self.spilled(key, done, now),
+            Completion::PasswordChecked { key, user, account } => {
+                self.password_checked(key, &user, account, now);
+            }
+            Completion::Measured(mailbox, octets) => self.quotas.measured(&mailbox, octets, now.ms()),
         }
     }
 
@@ -233,6 +250,8 @@ impl<S: Stream> Server<S> {
         self.drive_ready(now);
         self.expire(now);
         self.start_spills(jobs);
+        self.start_password_checks(jobs);
+        self.quotas.due().into_iter().for_each(|mailbox| jobs(Job::Measure(mailbox)));
         self.start_deliveries(now, jobs);
         self.start_commit(now, jobs); // the committer starts while we write
         self.flush(now);

@@ -13,6 +13,8 @@ pub struct Options {
     /// The domains whose mail we take, as [`Address::domain_key`](crate::smtp::Address::domain_key) spells them, the
     /// first of them `<postmaster>`'s; if empty, every domain is local.
     pub local_domains: Vec<String>,
+    /// Whether a sender of ours that no account has is refused.
+    pub require_known_sender: bool,
     /// What becomes of accepted mail.
     pub deliver: Deliver,
     /// What a 250 means.

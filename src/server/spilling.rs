@@ -150,6 +150,7 @@ impl<S: Stream> Server<S> {
         let trace = connection.trace(&message.envelope, &self.options.hostname, id, &date);
         message.trace = trace.fields_filling(&message.envelope, spilling.room);
         let facts = log_enabled!(Level::Info).then(|| facts(&message, connection.client).into());
+        self.quotas.accepted(&message.envelope, spilled.octets());
         match spool.append_spilled(message, spilling.arrived, spilled) {
             Ok(appended) => {
                 debug_assert_eq!(appended, id);

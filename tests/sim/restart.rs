@@ -84,7 +84,7 @@ impl World {
                     self.oracle.recovered(&self.disk, &spool, &recovered.pending, &held)?;
                     let found = recovered.pending.len();
                     let log = Log::Spool(Box::new(spool), recovered.pending);
-                    let mut server = Server::new(self.options.clone(), log);
+                    let mut server = Server::new(self.options.clone(), log, [7; 32]);
                     server.take_up_held(held);
                     self.was_struck = was_armed;
                     self.begin(server);

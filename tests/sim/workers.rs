@@ -27,6 +27,7 @@ fn kind(job: &Job) -> Kind {
         Job::Deliver(_) => Kind::Deliver,
         Job::Prepare(_) => Kind::Prepare,
         Job::Spill(..) => Kind::Spill,
+        Job::CheckPassword(_) | Job::Measure(_) => unreachable!("there are no accounts"),
     }
 }
 
@@ -113,6 +114,7 @@ impl Workers {
             Job::Deliver(job) => Completion::Delivered(self.courier.run(job)),
             Job::Prepare(prepare) => Completion::Prepared(prepare.run()),
             Job::Spill(key, spill) => Completion::Spilled(key, spill.run()),
+            Job::CheckPassword(_) | Job::Measure(_) => unreachable!("there are no accounts"),
         });
     }
 

@@ -169,6 +169,7 @@ fn options(random: &mut Random) -> Options {
         recipients_max: 4,
         connections_max: random.within(2..=6),
         client_limits: ClientLimits::default(),
+        require_known_sender: false,
         trusted_proxies: Vec::new(),
         memory: message_size_max * random.pick(&[1, 2, 20]),
         spill_beyond: random.pick(&[100, 1000, 1 << 20]),

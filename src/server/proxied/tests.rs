@@ -76,6 +76,7 @@ impl World {
             recipients_max: 100,
             connections_max: 10,
             client_limits: ClientLimits::default(),
+            require_known_sender: false,
             trusted_proxies: vec!["127.0.0.1".parse().unwrap()],
             memory: 1 << 20,
             spill_beyond: 1 << 20,
@@ -87,7 +88,7 @@ impl World {
             greeting_delay: Duration::ZERO,
         };
         change(&mut options);
-        World { server: Server::new(options, Log::Memory(1)), now_ms: 0 }
+        World { server: Server::new(options, Log::Memory(1), [1; 32]), now_ms: 0 }
     }
 
     fn now(&self) -> Now {

@@ -1,0 +1,155 @@
+//! Logging in (RFC 4954): a worker judges passwords, proofs are judged at once, and what fails costs its client time. The
+//! part of the turn that has to do with who a client is.
+//!
+//! Nothing here tells an unknown user from a wrong password, by words or by time. A failure is answered late, twice as
+//! late each time; a connection has few attempts, and a client (`clients.rs`) not many more. Passwords that wait for
+//! the worker are bounded in all and for each client, so that who floods it with guesses keeps nobody else out.
+
+use std::mem;
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use log::info;
+
+use super::Server;
+use super::clients::Client;
+use super::connection::Stream;
+use super::job::{Job, PasswordJob};
+use crate::limits::{
+    FAILED_LOGIN_DELAY_MS, FAILED_LOGINS_PER_CONNECTION, PASSWORDS_WAITING_MAX, PASSWORDS_WAITING_PER_CLIENT,
+};
+use crate::log_value::Escaped;
+use crate::net::slots::Key;
+use crate::net::timers::Now;
+use crate::smtp::Reply;
+use crate::wire::sasl::{self, ChannelBinding, SaslStep, ScramBasis};
+
+/// What logins need from turn to turn.
+pub(super) struct Logins {
+    /// Nonces are made of this, which nobody can guess, and of a counter.
+    nonce_key: sasl::Key,
+    nonces: u64,
+    /// Passwords that this turn hands to the worker.
+    due: Vec<PasswordJob>,
+    /// Whose passwords are with the worker, or due.
+    waiting: Vec<(Key, Client)>,
+}
+
+impl Logins {
+    /// For a server whose nonces are made of this key: random, and another at each start.
+    pub fn new(nonce_key: sasl::Key) -> Logins {
+        Logins { nonce_key, nonces: 0, due: Vec::new(), waiting: Vec::new() }
+    }
+
+    /// Printable, without comma, never twice, and not to be guessed.
+    fn nonce(&mut self) -> String {
+        self.nonces += 1;
+        sasl::encode(&sasl::signature(&self.nonce_key, &self.nonces.to_le_bytes()))
+    }
+}
+
+impl<S: Stream> Server<S> {
+    /// Takes a step of a login. Whether the session was answered; else it is parked.
+    pub(super) fn login_step(&mut self, key: Key, step: SaslStep, now: Now) -> bool {
+        let Some(address) = self.connections.get(key).map(|connection| connection.client.ip()) else {
+            return true;
+        };
+        if !self.clients.may_try_login(address, now.ms()) {
+            self.counters.logins_refused += 1;
+            self.answer_login(key, &step, Reply::TOO_MANY_FAILED_LOGINS);
+            return true;
+        }
+        match step {
+            SaslStep::Password { user, password } => self.check_password(key, address, user, password),
+            SaslStep::Keys { user, binding } => {
+                let basis = ScramBasis {
+                    keys: self.accounts.scram_keys(&user).0,
+                    nonce: self.logins.nonce(),
+                    binding: binding.and_then(|binding| self.binding(key, binding)),
+                };
+                self.answer(key, |session, out| session.answer_keys(Ok(basis), out));
+                true
+            }
+            SaslStep::Proof { user, is_right } => {
+                let account = self.accounts.scram_keys(&user).1.filter(|_| is_right);
+                self.judged(key, &user, account, now)
+            }
+        }
+    }
+
+    /// Says no, whichever question it was.
+    fn answer_login(&mut self, key: Key, step: &SaslStep, reply: Reply) {
+        self.answer(key, |session, out| match step {
+            SaslStep::Keys { .. } => session.answer_keys(Err(reply), out),
+            SaslStep::Password { .. } | SaslStep::Proof { .. } => session.answer_login(Err(reply), out),
+        });
+    }
+
+    fn binding(&self, key: Key, binding: ChannelBinding) -> Option<Vec<u8>> {
+        let _ = (key, binding); // TLS
+        None
+    }
+
+    /// Has a worker judge a password, if not too many wait for it.
+    fn check_password(&mut self, key: Key, address: IpAddr, user: String, password: String) -> bool {
+        let client = Client::of(address);
+        let of_client = self.logins.waiting.iter().filter(|(_, waits)| *waits == client).count();
+        let is_share_used = of_client >= PASSWORDS_WAITING_PER_CLIENT && !self.clients.is_exempt(address);
+        if self.logins.waiting.len() >= PASSWORDS_WAITING_MAX || is_share_used {
+            self.counters.logins_put_off += 1;
+            self.answer(key, |session, out| session.answer_login(Err(Reply::LOGIN_BUSY), out));
+            return true;
+        }
+        let check = self.accounts.login(&user);
+        self.logins.waiting.push((key, client));
+        self.logins.due.push(PasswordJob { key, user, check, password });
+        if let Some(connection) = self.connections.get_mut(key) {
+            connection.is_parked = true;
+        }
+        false
+    }
+
+    /// Hands out the passwords of this turn.
+    pub(super) fn start_password_checks(&mut self, jobs: &mut dyn FnMut(Job)) {
+        mem::take(&mut self.logins.due).into_iter().for_each(|job| jobs(Job::CheckPassword(job)));
+    }
+
+    /// A password was judged: whose it is, if it is right.
+    pub(super) fn password_checked(&mut self, key: Key, user: &str, account: Option<Arc<str>>, now: Now) {
+        self.logins.waiting.retain(|(waits, _)| *waits != key);
+        if self.judged(key, user, account, now) {
+            self.unpark(key, now);
+        }
+    }
+
+    /// Lets a user in, or lets the client wait for its no. Whether the session was answered.
+    fn judged(&mut self, key: Key, user: &str, account: Option<Arc<str>>, now: Now) -> bool {
+        let Some(connection) = self.connections.get_mut(key) else { return true };
+        let (client, user) = (connection.client, Escaped(user.as_bytes()));
+        if let Some(account) = account {
+            self.counters.logins += 1;
+            info!("login client={client} user={account}");
+            self.answer(key, |session, out| session.answer_login(Ok(account), out));
+            return true;
+        }
+        connection.failed_logins += 1;
+        let failures = connection.failed_logins;
+        let is_last = failures >= FAILED_LOGINS_PER_CONNECTION;
+        let reply = if is_last { Reply::TOO_MANY_FAILED_LOGINS } else { Reply::LOGIN_FAILED };
+        connection.is_parked = true;
+        connection.late_no = Some((now.ms() + (FAILED_LOGIN_DELAY_MS << (failures - 1)), reply));
+        self.counters.logins_failed += 1;
+        self.clients.failed_login(client.ip(), now.ms());
+        info!("login failed client={client} user={user} failures={failures}");
+        self.watch(key);
+        false
+    }
+
+    /// The time has come to say no.
+    pub(super) fn say_no(&mut self, key: Key, now: Now) {
+        let Some(connection) = self.connections.get_mut(key) else { return };
+        let Some((_, reply)) = connection.late_no.take() else { return };
+        self.answer(key, |session, out| session.answer_login(Err(reply), out));
+        self.unpark(key, now);
+    }
+}
