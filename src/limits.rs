@@ -53,13 +53,13 @@ pub const SCRAM_ITERATIONS_MAX: u32 = 10_000_000;
 /// The fewest that it makes (RFC 7677 4): whoever poses as the server and asks for one learns passwords by guessing.
 pub const SCRAM_ITERATIONS_MIN: u32 = 4096;
 
+/// Octets of a SCRAM client's first message, which is kept while its exchange lasts, and whose nonce our challenge repeats:
+/// the longest name and a nonce of 240. Those of today have 16 to 64.
+pub const SCRAM_FIRST_MAX: usize = 512;
+
 /// Octets of a mail's body that a client rather copies behind its head than sends as a piece of its own: writev costs
 /// about 0.2 µs more than send, and so much is copied in less.
 pub const BODY_JOINED_MAX: usize = 4096;
-
-/// Octets of a SCRAM client's first message, which is kept while its exchange lasts: two names of the greatest length, and
-/// a nonce far beyond those of today, which have 24 to 64.
-pub const SCRAM_FIRST_MAX: usize = 1024;
 
 /// Octets of a user's name, and of a password, for AUTH: what a server must be able to take (RFC 4616 2).
 pub const CREDENTIAL_MAX: usize = 255;
@@ -274,11 +274,14 @@ pub const DESCRIPTORS_RESERVED: usize = 64;
 pub const CONFIG_FILE_MAX: u64 = 1 << 20;
 
 // What must hold between them.
+const _: () = assert!(AUTH_LINE_MAX < COMMANDS_RECEIVED_MAX && AUTH_LINE_MAX <= COMMAND_LINE_DISCARD_MAX);
+const _: () = assert!(COMMAND_LINE_MAX <= AUTH_LINE_MAX && AUTH_COMMAND_MAX <= AUTH_LINE_MAX);
+const _: () = assert!(SCRAM_FIRST_MAX > 240 + CREDENTIAL_MAX);
+const _: () =
+    assert!((SCRAM_FIRST_MAX + 192) * 4 / 3 <= REPLY_MAX, "a challenge in base64, with our nonce and a salt");
 const _: () = assert!(COMMAND_LINE_MAX < RECEIVE_BUFFER, "a whole command line fits the receive buffer");
 const _: () =
     assert!(COMMAND_LINE_MAX < COMMANDS_RECEIVED_MAX, "a whole command line fits what is received at once");
-const _: () = assert!(AUTH_LINE_MAX < COMMANDS_RECEIVED_MAX && AUTH_LINE_MAX <= COMMAND_LINE_DISCARD_MAX);
-const _: () = assert!(COMMAND_LINE_MAX <= AUTH_LINE_MAX && AUTH_COMMAND_MAX <= AUTH_LINE_MAX);
 const _: () = assert!(SCRAM_ITERATIONS_MIN <= SCRAM_ITERATIONS_MAX);
 const _: () = assert!(
     SCRAM_ITERATIONS_MIN <= ACCOUNT_SCRAM_ITERATIONS && ACCOUNT_SCRAM_ITERATIONS <= SCRAM_ITERATIONS_MAX,
@@ -288,7 +291,6 @@ const _: () = assert!(ARGON2_MEMORY_KIB <= ARGON2_MEMORY_KIB_MAX);
 const _: () = assert!((ARGON2_MEMORY_KIB * ARGON2_PASSES) as u64 >= ARGON2_WORK_KIB_MIN);
 const _: () = assert!((ARGON2_MEMORY_KIB_MAX as u64) <= ARGON2_WORK_KIB_MAX);
 const _: () = assert!(PATH_MAX - 2 <= CREDENTIAL_MAX, "every address is a possible user's name");
-const _: () = assert!(SCRAM_FIRST_MAX >= 3 * CREDENTIAL_MAX);
 const _: () = assert!(COMMANDS_RECEIVED_MAX <= RECEIVE_BUFFER);
 const _: () = assert!(PROXY_HEADER_MAX < COMMANDS_RECEIVED_MAX, "a header fits what is received at once");
 const _: () = assert!(COMMAND_LINE_DISCARD_MAX >= COMMAND_LINE_MAX);

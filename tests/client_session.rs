@@ -4,8 +4,14 @@
 use std::sync::Arc;
 
 use fastsmtp::QueueId;
-use fastsmtp::smtp::client::{Client, Commands, Data, Form, Grouping, Hello, Mail, Manner, Phase, StartTls};
-use fastsmtp::smtp::{Address, Envelope, Message, Need, Path, Profile, Reply, Session};
+use fastsmtp::smtp::client::{
+    ClearText, Client, Commands, Credentials, Data, Form, Grouping, Hello, Mail, Manner, Mechanism, Phase,
+    StartTls,
+};
+use fastsmtp::smtp::{
+    Address, Envelope, Message, Need, Offer, Path, Profile, Reply, SaslStep, ScramBasis, ScramKeys, Security,
+    Session,
+};
 use fastsmtp::wire::Outbox;
 use proptest::prelude::*;
 
@@ -21,7 +27,8 @@ struct Server {
 
 impl Server {
     fn new(size_max: usize) -> Server {
-        let profile = Profile::new("mx.example.com", "", 50 << 20, 1000);
+        let security = Security { auth: Offer::Always, ..Security::default() };
+        let profile = Profile::new("mx.example.com", "", 50 << 20, 1000).with(security);
         Server { session: Session::new(Arc::new(profile)), carry: Vec::new(), taken: Vec::new(), size_max }
     }
 
@@ -60,10 +67,27 @@ impl Server {
                 let counter = self.taken.len() as u64;
                 self.session.committed(Ok(QueueId { run: 1, counter }), out);
             }
+            Need::Sasl(SaslStep::Keys { .. }) => {
+                let keys = ScramKeys::new(PASSWORD, b"salt".to_vec(), 4096);
+                let basis = ScramBasis { keys, nonce: "server".into(), binding: None };
+                self.session.answer_keys(Ok(basis), out);
+            }
+            Need::Sasl(SaslStep::Password { user, password }) => {
+                self.answer_login(user == USER && password == PASSWORD, out);
+            }
+            Need::Sasl(SaslStep::Proof { is_right, .. }) => self.answer_login(is_right, out),
             other => panic!("not asked for: {other:?}"),
         }
     }
+
+    fn answer_login(&mut self, is_right: bool, out: &mut Outbox) {
+        let answer = if is_right { Ok(Arc::from("tim@x.example")) } else { Err(Reply::LOGIN_FAILED) };
+        self.session.answer_login(answer, out);
+    }
 }
+
+const USER: &str = "tim=,\u{FC}";
+const PASSWORD: &str = "pencil \u{E9}";
 
 /// A message to send: its recipients and its data.
 type Sent = (Vec<String>, String);
@@ -149,5 +173,54 @@ proptest! {
             }
         }
         prop_assert!(taken.next().is_none());
+    }
+}
+
+/// What the client is told in AUTH, and who is logged in then.
+fn log_in(mechanism: Mechanism, password: &str, cut: usize) -> (Vec<u16>, Option<String>) {
+    let credentials = Credentials::new(USER, password, Some(mechanism), ClearText::Allowed).unwrap();
+    let manner = Manner {
+        hello: Hello::new("me.example"),
+        grouping: Grouping::Pipelined,
+        starttls: StartTls::Never,
+        credentials: Some(Arc::new(credentials)),
+    };
+    let (mut client, mut server) = (Client::new(Arc::new(manner), 7), Server::new(0));
+    let mut replies = Vec::new();
+    let mut to_client = b"220 mx.example.com\r\n".to_vec();
+    while !client.is_idle() && !client.is_over() {
+        let mut input = &to_client[..cut.min(to_client.len())];
+        let taken = input.len();
+        let mut is_wrong = false;
+        while let Some(event) = client.advance(&mut input).unwrap() {
+            if event.phase == Phase::Auth {
+                replies.push(event.reply.code());
+                is_wrong |= event.reply.code() == 535;
+            }
+        }
+        to_client.drain(..taken);
+        if is_wrong {
+            break;
+        }
+        let mut piece = client.output().concat();
+        piece.truncate(cut);
+        client.sent(piece.len());
+        to_client.extend(server.receive(&piece));
+    }
+    (replies, server.session.user().map(str::to_owned))
+}
+
+#[test]
+fn each_mechanism_lets_our_client_in_with_the_password_and_with_no_other() {
+    let user = Some("tim@x.example".to_owned());
+    for cut in [1, 7, 1000] {
+        for (mechanism, steps) in [(Mechanism::Plain, 0), (Mechanism::Login, 2), (Mechanism::ScramSha256, 2)]
+        {
+            let (replies, who) = log_in(mechanism, PASSWORD, cut);
+            assert_eq!(replies, [vec![334; steps], vec![235]].concat(), "{mechanism:?}");
+            assert_eq!(who, user);
+            let (replies, who) = log_in(mechanism, "wrong", cut);
+            assert_eq!((replies.last(), who), (Some(&535), None), "{mechanism:?}");
+        }
     }
 }

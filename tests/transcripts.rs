@@ -305,6 +305,33 @@ fn a_session_that_sheds_its_message_reads_it_to_the_end_and_goes_on() {
 }
 
 #[test]
+fn a_reply_of_421_to_a_sender_or_a_recipient_ends_the_session() {
+    use fastsmtp::smtp::{Need, Reply};
+    let mut out = fastsmtp::wire::Outbox::new();
+    let mut session = Dialogue::new().session;
+    let input = format!("{EHLO}{MAIL}{RCPT}");
+    let mut consumed = 0;
+    let closed = loop {
+        let progress = session.advance(&input.as_bytes()[consumed..], &mut out);
+        consumed += progress.consumed;
+        match progress.need {
+            Need::Sender(envelope) => session.answer_sender(Ok(envelope), &mut out),
+            Need::Recipient(_) => session.answer_recipient(Err(Reply::TOO_MANY_UNKNOWN_RECIPIENTS), &mut out),
+            Need::Close(reason) => break reason,
+            other => panic!("{other:?}"),
+        }
+    };
+    assert_eq!(closed, CloseReason::Dismissed);
+    assert_eq!(codes(out.pending()), [250, 250, 421]);
+
+    let mut session = Dialogue::new().session;
+    let progress = session.advance(format!("{EHLO}{MAIL}").as_bytes(), &mut out);
+    assert!(matches!(progress.need, Need::Sender(_)));
+    session.answer_sender(Err(Reply::SHUTTING_DOWN), &mut out);
+    assert_eq!(session.advance(RCPT.as_bytes(), &mut out).need, Need::Close(CloseReason::Dismissed));
+}
+
+#[test]
 fn a_message_that_is_handed_out_in_parts_is_judged_as_one() {
     let envelope = format!("{EHLO}{MAIL}{RCPT}");
     let line = "0123456789\r\n";

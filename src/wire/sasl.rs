@@ -159,22 +159,21 @@ pub fn server_key(salted_password: &Key) -> Key {
     signature(salted_password, b"Server Key")
 }
 
-/// What a server keeps of a password: it checks the user's proof, and proves the server (RFC 5802 3). Whoever has it can
-/// pose as the server and try passwords, but not pose as the user. `Debug` keeps the keys to itself.
+/// What a server keeps of a password for SCRAM-SHA-256 (RFC 5802 3): whoever has it can pose as the server, not as the user.
 #[derive(Clone, PartialEq, Eq)]
 pub struct ScramKeys {
-    /// How often the password was hashed.
+    /// What a guess costs.
     pub iterations: u32,
-    /// The salt that it was hashed with.
+    /// The salt, which the server tells everybody who asks.
     pub salt: Vec<u8>,
-    /// What checks the user.
+    /// `StoredKey`, which checks the user.
     pub stored_key: Key,
-    /// What proves the server.
+    /// `ServerKey`, which proves the server.
     pub server_key: Key,
 }
 
 impl ScramKeys {
-    /// Of a password, [prepared]; costs what [`salted_password`] does.
+    /// Of a password, [prepared]. Takes as long as [`salted_password`].
     pub fn new(password: &str, salt: Vec<u8>, iterations: u32) -> ScramKeys {
         let salted = salted_password(password, &salt, iterations);
         let stored_key = stored_key(&client_key(&salted));
@@ -182,9 +181,10 @@ impl ScramKeys {
     }
 }
 
+/// Without the keys: they belong in no log.
 impl fmt::Debug for ScramKeys {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "ScramKeys {{ iterations: {}, .. }}", self.iterations)
+        f.debug_struct("ScramKeys").field("iterations", &self.iterations).finish_non_exhaustive()
     }
 }
 

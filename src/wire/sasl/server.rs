@@ -37,7 +37,7 @@ pub enum SaslStep {
     },
     /// What to do about a proof that was right or wrong; also about a user that wants to act for another.
     Proof {
-        /// The user's name, [prepared].
+        /// The user's name: [prepared] in SCRAM, as it came in PLAIN.
         user: String,
         /// Whether the user knows the password, and is bound to this channel.
         is_right: bool,
