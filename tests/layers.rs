@@ -21,7 +21,7 @@ const LAYERS: [Layer; 7] = [
     },
     Layer { modules: &["server"], below: LAYERS_0_TO_2 },
     Layer {
-        modules: &["event_loop", "workers"],
+        modules: &["event_loop", "privileges", "workers"],
         below: &[
             "limits",
             "wire",
@@ -35,6 +35,7 @@ const LAYERS: [Layer; 7] = [
             "spool",
             "mailbox",
             "server",
+            "privileges",
             "workers",
         ],
     },
@@ -44,7 +45,7 @@ const LAYERS: [Layer; 7] = [
 const BINARY: &[&str] = &["main", "cli", "config", "logging", "machine"];
 
 /// The outside crates, and the files or directories that may name them. An empty name is everywhere.
-const OWNERS: [(&str, &[&str]); 22] = [
+const OWNERS: [(&str, &[&str]); 23] = [
     ("mio", &["event_loop.rs"]),
     ("signal_hook", &["event_loop.rs"]),
     ("signal_hook_mio", &["event_loop.rs"]),
@@ -52,7 +53,8 @@ const OWNERS: [(&str, &[&str]); 22] = [
     ("slab", &["net/slots.rs"]),
     ("ipnet", &["net/network.rs"]),
     ("memchr", &["wire/"]),
-    ("rustix", &["disk.rs", "event_loop.rs", "machine.rs", "workers.rs"]),
+    ("rustix", &["disk.rs", "event_loop.rs", "machine.rs", "privileges.rs", "workers.rs"]),
+    ("nix", &["privileges.rs"]),
     ("sha2", &["mailbox.rs", "wire/sasl.rs"]),
     ("base64", &["wire/sasl.rs"]),
     ("hmac", &["wire/sasl.rs"]),
