@@ -23,6 +23,7 @@ use crate::disk::{Disk, RealDisk};
 use crate::limits::{ACCEPTS_PER_TURN, EVENTS_PER_TURN, LISTEN_BACKLOG};
 use crate::net::slots::Key;
 use crate::net::timers::Now;
+use crate::privileges::{PrivilegeError, RunAs};
 use crate::server::connection::Stream;
 use crate::server::courier::Courier;
 use crate::server::{Deliver, Durability, End, Log, Options, Server};
@@ -37,6 +38,10 @@ pub enum StartError {
     Listen(SocketAddr, io::Error),
     /// The data directory cannot be made or used.
     Data(PathBuf, io::Error),
+    /// The user that the process has become cannot use the data directory.
+    NotTheirs(PathBuf, String, io::Error),
+    /// The process cannot become the user that it should be.
+    Privileges(PrivilegeError),
     /// Another fastsmtp has the data directory.
     Locked(PathBuf),
     /// Spool and mailboxes lie on different file systems.
@@ -66,6 +71,15 @@ impl fmt::Display for StartError {
                     path.display()
                 )
             }
+            StartError::NotTheirs(path, user, error) => {
+                let path = path.display();
+                write!(
+                    f,
+                    "cannot use the data directory {path} as {user}: {error}; let that user have it, like 'chown -R \
+                     {user} {path}', or give another --data"
+                )
+            }
+            StartError::Privileges(error) => write!(f, "{error}"),
             StartError::Locked(path) => {
                 write!(
                     f,
@@ -94,25 +108,54 @@ pub enum Announcement {
     Ready,
 }
 
-/// Runs a server until a signal or a broken disk ends it. `announce` hears when it is ready.
+/// Runs a server until a signal or a broken disk ends it: from its ports on as the user of `run_as`. `announce` hears when
+/// it is ready.
 pub fn run(
     listen: &[SocketAddr],
     data: &Path,
+    run_as: &RunAs,
     options: Options,
     mut announce: impl FnMut(Announcement),
 ) -> Result<End, StartError> {
-    let disk = open_data(data, &options)?;
-    let listeners: Vec<Listener> =
-        listen.iter().map(|address| Listener::bind(*address)).collect::<Result<_, _>>()?;
+    // Root binds, the user does all else. That a port is taken is told last: who starts a server twice is to hear that.
+    let listeners: Result<Vec<Listener>, _> = listen.iter().map(|address| Listener::bind(*address)).collect();
+    become_user(run_as, data)?;
+    let disk = open_data(data, &options).map_err(|error| as_user(run_as, error))?;
+    let listeners = listeners?;
     let server = start_server(disk.clone(), &options)?;
     let mut event_loop = EventLoop::new(server, listeners, disk, &options).map_err(StartError::System)?;
     say_what_holds(data, &options);
+    if run_as.is_root() {
+        warn!(
+            "RUNNING AS ROOT: a hole in this program would be one in the whole machine; --run-as NAME becomes that user \
+             once the ports are bound"
+        );
+    }
     for listener in &event_loop.listeners {
         info!("listening on {}", listener.address);
         announce(Announcement::Listening(listener.address));
     }
     announce(Announcement::Ready);
     event_loop.run().map_err(StartError::System)
+}
+
+/// Gives up root's rights, if there are any and somebody is named, and leaves them a data directory.
+fn become_user(run_as: &RunAs, data: &Path) -> Result<(), StartError> {
+    let Some(user) = run_as.user() else { return Ok(()) };
+    user.make_directory(data).map_err(|error| StartError::Data(data.to_owned(), error))?;
+    run_as.drop_root().map_err(StartError::Privileges)?;
+    info!("running as {}: root's rights are given up", user.name());
+    Ok(())
+}
+
+/// An error of the data directory, with the user who met it.
+fn as_user(run_as: &RunAs, error: StartError) -> StartError {
+    match (error, run_as.user()) {
+        (StartError::Data(path, error), Some(user)) if error.kind() == ErrorKind::PermissionDenied => {
+            StartError::NotTheirs(path, user.name().to_owned(), error)
+        }
+        (error, _) => error,
+    }
 }
 
 /// Opens and locks the data directory.

@@ -33,7 +33,7 @@
 //! | 1 | [`smtp`], [`net`], [`disk`] | layer 0, and the crates that they own; they never see each other |
 //! | 2 | [`spool`], [`mailbox`], [`accounts`] | layer 0, `disk`, and smtp's value types |
 //! | 3 | [`server`] | layers 0 to 2 |
-//! | 4 | [`event_loop`], [`workers`] | layers 0 to 3 |
+//! | 4 | [`event_loop`], [`privileges`], [`workers`] | layers 0 to 3 |
 //! | 5 | the binary (`main`, `cli`, `config`, `logging`, `machine`) and loadgen | the library |
 //!
 //! `tests/layers.rs` holds us to this table, and each outside crate to its one home.
@@ -47,6 +47,7 @@ pub mod limits;
 pub mod log_value;
 pub mod mailbox;
 pub mod net;
+pub mod privileges;
 pub mod queue_id;
 pub mod server;
 pub mod smtp;

@@ -126,6 +126,7 @@ fn what_check_config_prints_is_a_file_that_says_the_same() {
         "--data=/tmp/a \"quoted\" \\ name",
         "--hostname=mx.example",
         "--max-connections=2",
+        "--run-as=mail",
         "--trusted-proxy=10.0.0.0/8",
         "--limit-connections=60",
         "--limit-messages=100",

@@ -21,7 +21,7 @@ const LAYERS: [Layer; 7] = [
     },
     Layer { modules: &["server"], below: LAYERS_0_TO_2 },
     Layer {
-        modules: &["event_loop", "workers"],
+        modules: &["event_loop", "privileges", "workers"],
         below: &[
             "limits",
             "wire",
@@ -36,6 +36,7 @@ const LAYERS: [Layer; 7] = [
             "mailbox",
             "accounts",
             "server",
+            "privileges",
             "workers",
         ],
     },
@@ -53,8 +54,9 @@ const OWNERS: &[(&str, &[&str])] = &[
     ("slab", &["net/slots.rs"]),
     ("ipnet", &["net/network.rs"]),
     ("memchr", &["wire/"]),
-    ("rustix", &["disk.rs", "event_loop.rs", "machine.rs", "workers.rs"]),
     ("sha2", &["mailbox.rs", "wire/sasl"]),
+    ("rustix", &["disk.rs", "event_loop.rs", "machine.rs", "privileges.rs", "workers.rs"]),
+    ("nix", &["privileges.rs"]),
     ("base64", &["wire/sasl.rs"]),
     ("hmac", &["wire/sasl"]),
     ("pbkdf2", &["wire/sasl.rs"]),

@@ -3,6 +3,7 @@
 use std::io::{self, ErrorKind, Write};
 
 use fastsmtp::event_loop::{self, Announcement, StartError};
+use fastsmtp::privileges::{self, PrivilegeError, RunAs};
 use fastsmtp::server::End;
 
 use super::exit::{Exit, Failure};
@@ -14,12 +15,16 @@ pub fn run(config: Config) -> Result<(), Failure> {
     if config.check_config {
         return print(&config);
     }
+    let run_as =
+        RunAs::named(config.run_as.as_deref()).map_err(|error| failure(StartError::Privileges(error)))?;
+    privileges::narrow();
     logging::init(config.log)
         .map_err(|error| Failure::new(Exit::Unavailable, format!("the log cannot start: {error}")))?;
     for warning in &config.warnings {
         log::warn!("{warning}");
     }
-    let end = event_loop::run(&config.listen, &config.data, config.options, announce).map_err(failure)?;
+    let end =
+        event_loop::run(&config.listen, &config.data, &run_as, config.options, announce).map_err(failure)?;
     match end {
         End::Stopped { undelivered: 0, held: 0 } => log::info!("stopped; all accepted mail is delivered"),
         End::Stopped { undelivered: 0, held } => {
@@ -53,6 +58,9 @@ fn failure(error: StartError) -> Failure {
         {
             Exit::Permission
         }
+        StartError::NotTheirs(..) | StartError::Privileges(PrivilegeError::NotRoot(_)) => Exit::Permission,
+        StartError::Privileges(PrivilegeError::NoSuchUser(_)) => Exit::NoUser,
+        StartError::Privileges(PrivilegeError::System(..) | PrivilegeError::Left(_)) => Exit::Unavailable,
         StartError::Listen(..) | StartError::System(_) => Exit::Unavailable,
         StartError::Data(..) => Exit::CannotCreate,
         StartError::Locked(_) => Exit::Temporary,

@@ -64,7 +64,7 @@ const TIME: &str = "Time (durations: 500ms, 30s, 5m, 1h; a bare number is second
 const DIAGNOSIS: &str = "Diagnosis";
 
 /// All keys, in the order of `--help` and of `--check-config`.
-pub static KEYS: [Key; 21] = [
+pub static KEYS: [Key; 22] = [
     Key {
         name: "listen",
         value: "ADDR",
@@ -105,6 +105,19 @@ pub static KEYS: [Key; 21] = [
         default: Some("what the limit of open files allows"),
         help: "Connections at the same time; one more is told 421 and closed. The limit of open files is raised to \
                the hard limit, and 64 of them are kept for other use",
+    },
+    Key {
+        name: "run-as",
+        value: "NAME",
+        heading: NETWORK,
+        takes: Takes::One(|config, value| {
+            config.run_as = (!value.is_empty()).then(|| value.to_owned());
+            Ok(())
+        }),
+        show: |config| vec![config.run_as.clone().unwrap_or_default()],
+        default: Some("who starts it"),
+        help: "Become this user (a name or a number) for good once the ports are bound, which below 1024 takes root. A \
+               data directory that is not there is made for that user, one that is has to be theirs",
     },
     Key {
         name: "trusted-proxy",

@@ -31,6 +31,8 @@ pub struct Config {
     pub listen: Vec<SocketAddr>,
     /// The directory of spool and mailboxes.
     pub data: PathBuf,
+    /// The user that root becomes once the ports are bound.
+    pub run_as: Option<String>,
     /// What the server itself is told.
     pub options: Options,
     /// The least important events that are logged.
@@ -103,6 +105,7 @@ impl Config {
         Config {
             listen: vec![SocketAddr::from(([127, 0, 0, 1], 2525))],
             data: PathBuf::from("./fastsmtp-data"),
+            run_as: None,
             options: Options {
                 hostname: machine.host_name.clone(),
                 local_domains: Vec::new(),
