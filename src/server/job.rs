@@ -2,6 +2,7 @@
 
 use super::courier::{DeliveryDone, DeliveryJob};
 use crate::net::slots::Key;
+use crate::net::tls::ServerTls;
 use crate::spool::{Batch, Committed, Prepare, Prepared, SpillDone, SpillJob};
 
 /// Something that would block the loop.
@@ -26,4 +27,13 @@ pub enum Completion {
     Prepared(Prepared),
     /// Of [`Job::Spill`].
     Spilled(Key, SpillDone),
+    /// Of no job: somebody changed what the server was started with.
+    Reloaded(Reload),
+}
+
+/// What was read anew, as far as it changed. What cannot be used is not here: the old holds on.
+#[derive(Debug, Default)]
+pub struct Reload {
+    /// What new connections begin TLS with.
+    pub tls: Option<ServerTls>,
 }

@@ -13,6 +13,7 @@ pub mod job;
 pub mod metrics;
 mod options;
 mod queue;
+mod securing;
 mod spilling;
 
 use std::collections::{HashMap, VecDeque};
@@ -23,29 +24,38 @@ use std::time::Duration;
 use log::{debug, info};
 
 use crate::QueueId;
-use crate::limits::{CONNECTIONS_RESERVED, RECEIVE_BUFFER};
+use crate::limits::CONNECTIONS_RESERVED;
 use crate::log_value::Escaped;
 use crate::net::slots::{Key, Slots};
 use crate::net::timers::{Now, Timers};
-use crate::smtp::{Profile, Reply, Session};
+use crate::net::tls::ServerTls;
+use crate::smtp::{Profile, Reply, Security, Session};
 use crate::spool::{Pending, SpillJob, Spool};
 use acceptance::{DateText, Store, Waiting};
-use connection::{CloseReason, Connection, Phase, Stream};
+use connection::{Buffers, CloseReason, Connection, Phase, Stream};
 use job::{Completion, Job};
 use metrics::Counters;
-pub use options::{Deliver, Durability, Options};
+pub use options::{Deliver, Durability, Options, Service};
 use queue::{Entry, Kept, Queue};
 
 /// The server: all sessions, the log, the queue.
 pub struct Server<S> {
     options: Options,
-    profile: Arc<Profile>,
+    /// By service.
+    profiles: [Arc<Profile>; Service::ALL.len()],
+    /// What TLS begins with; without it, none does.
+    tls: Option<ServerTls>,
     connections: Slots<Connection<S>>,
     /// Connections that may be driven on, each once, here or in `bulk`.
     ready: VecDeque<Key>,
     /// Those of them that bring large messages: they share a part of each turn, so that nobody's command waits for
     /// all of theirs.
     bulk: VecDeque<Key>,
+    /// Those of them that are in a handshake: a few have theirs in each turn.
+    shaking: VecDeque<Key>,
+    /// All that are in a handshake, and some that no longer are, in the order in which they began; and how many are.
+    handshakes: VecDeque<Key>,
+    handshakes_open: usize,
     /// Connections that may have something to write, each once.
     dirty: Vec<Key>,
     timers: Timers,
@@ -62,7 +72,7 @@ pub struct Server<S> {
     queue: Queue,
     /// Octets of mail data in memory: arriving, being committed, or waiting in memory for delivery.
     memory: u64,
-    buffer: Box<[u8]>,
+    buffers: Buffers,
     date: DateText,
     counters: Counters,
     stop: Option<Stopping>,
@@ -113,12 +123,8 @@ pub enum End {
 }
 
 impl<S: Stream> Server<S> {
-    /// A server that puts what it accepts into `log`, and delivers what is left in there.
+    /// A server that puts what it accepts into `log`, and delivers what is left in there. It has no TLS.
     pub fn new(options: Options, log: Log) -> Server<S> {
-        let remark = match options.durability {
-            Durability::Disk => "",
-            Durability::None => "NOT DURABLE (mail is kept in memory only)",
-        };
         let mut queue = Queue::default();
         let store = match log {
             Log::Spool(spool, pending) => {
@@ -131,16 +137,15 @@ impl<S: Stream> Server<S> {
         };
         let connections = Slots::with_capacity(options.connections_max.min(CONNECTIONS_RESERVED));
         Server {
-            profile: Arc::new(Profile::new(
-                &options.hostname,
-                remark,
-                options.message_size_max,
-                options.recipients_max,
-            )),
+            profiles: profiles(&options, false),
+            tls: None,
             options,
             connections,
             ready: VecDeque::new(),
             bulk: VecDeque::new(),
+            shaking: VecDeque::new(),
+            handshakes: VecDeque::new(),
+            handshakes_open: 0,
             dirty: Vec::new(),
             timers: Timers::default(),
             store,
@@ -151,7 +156,7 @@ impl<S: Stream> Server<S> {
             is_log_short: false,
             queue,
             memory: 0,
-            buffer: vec![0; RECEIVE_BUFFER].into(),
+            buffers: Buffers::new(),
             date: DateText::default(),
             counters: Counters::default(),
             stop: None,
@@ -160,30 +165,42 @@ impl<S: Stream> Server<S> {
         }
     }
 
-    /// Takes a new connection. None if there are too many already, or the server stops: the client was told.
-    pub fn accept(&mut self, stream: S, client: SocketAddr, now: Now) -> Option<Key> {
+    /// The same with TLS, before the first connection. Without, STARTTLS is not offered, and a service that is in TLS from
+    /// the start closes each connection.
+    pub fn with_tls(self, tls: ServerTls) -> Server<S> {
+        Server { profiles: profiles(&self.options, true), tls: Some(tls), ..self }
+    }
+
+    /// Takes a new connection to a service. None if there are too many already, or the server stops: the client was told.
+    pub fn accept(&mut self, stream: S, client: SocketAddr, service: Service, now: Now) -> Option<Key> {
         if self.stop.is_some() || self.connections.len() >= self.options.connections_max {
-            self.turn_away(stream, client);
+            self.turn_away(stream, client, service);
             return None;
         }
         self.counters.connections += 1;
-        let greet_ms = now.ms() + self.options.greeting_delay.as_millis() as u64;
-        let session = Session::new(self.profile.clone());
-        let key = self.connections.insert(Connection::new(
-            stream,
-            client,
-            session,
-            Phase::Greeting(greet_ms),
-            now.ms(),
-        ));
-        self.list(key);
-        Some(key)
+        let session = Session::new(self.profiles[service as usize].clone());
+        let phase = Phase::Greeting(self.greet_ms(now));
+        let connection = Connection::new(stream, client, service, session, phase, now.ms());
+        let key = self.connections.insert(connection);
+        match service {
+            Service::Smtp | Service::Submission => self.list(key),
+            Service::Submissions => self.begin_tls(key, now),
+        }
+        self.connections.get(key).map(|_| key)
     }
 
-    /// Turns a connection away with 421: one write that does not block; if it finds no room, the close says as much.
-    pub fn turn_away(&mut self, mut stream: S, client: SocketAddr) {
+    /// When the banner is due of a connection that is ready for it.
+    fn greet_ms(&self, now: Now) -> u64 {
+        now.ms() + self.options.greeting_delay.as_millis() as u64
+    }
+
+    /// Turns a connection away with 421: one write that does not block; if it finds no room, the close says as much. Where
+    /// TLS comes first the close says it alone: a handshake is not spent on that.
+    pub fn turn_away(&mut self, mut stream: S, client: SocketAddr, service: Service) {
         let reply = if self.stop.is_some() { Reply::SHUTTING_DOWN } else { Reply::TOO_MANY_CONNECTIONS };
-        let _ = stream.write(format!("{}\r\n", reply.text()).as_bytes());
+        if service != Service::Submissions {
+            let _ = stream.write(format!("{}\r\n", reply.text()).as_bytes());
+        }
         self.counters.connections_refused += 1;
         debug!("turned away client={client}");
     }
@@ -203,7 +220,7 @@ impl<S: Stream> Server<S> {
         let Some(connection) = self.connections.get_mut(key) else { return };
         connection.may_be_readable |= readable || read_closed;
         connection.read_closed |= read_closed;
-        if writable && !connection.outbox.is_empty() && !connection.is_dirty {
+        if writable && !connection.is_written() && !connection.is_dirty {
             connection.is_dirty = true;
             self.dirty.push(key);
         }
@@ -219,6 +236,7 @@ impl<S: Stream> Server<S> {
             Completion::Delivered(done) => self.delivered(done, now),
             Completion::Prepared(prepared) => self.prepared(prepared, now),
             Completion::Spilled(key, done) => self.spilled(key, done, now),
+            Completion::Reloaded(reload) => self.reloaded(reload),
         }
     }
 
@@ -279,7 +297,12 @@ impl<S: Stream> Server<S> {
             && !connection.is_listed
         {
             connection.is_listed = true;
-            if connection.is_bulk() { &mut self.bulk } else { &mut self.ready }.push_back(key);
+            let list = match connection.phase {
+                Phase::Handshake { .. } => &mut self.shaking,
+                _ if connection.is_bulk() => &mut self.bulk,
+                _ => &mut self.ready,
+            };
+            list.push_back(key);
         }
     }
 
@@ -303,6 +326,13 @@ impl<S: Stream> Server<S> {
     }
 
     fn dismiss_if_idle(&mut self, key: Key, now: Now) {
+        if self
+            .connections
+            .get(key)
+            .is_some_and(|connection| matches!(connection.phase, Phase::Handshake { .. }))
+        {
+            return self.close(key, CloseReason::Shutdown); // there is no way yet to say it
+        }
         if let Some(connection) = self.connections.get(key)
             && matches!(connection.phase, Phase::Open | Phase::Greeting(_))
             && !connection.is_parked
@@ -325,7 +355,8 @@ impl<S: Stream> Server<S> {
             },
             self.stop.filter(|_| !is_over).map(|stop| stop.until_ms),
         ];
-        let has_work = !self.ready.is_empty() || !self.bulk.is_empty() || !self.dirty.is_empty();
+        let lists = [&self.ready, &self.bulk, &self.shaking];
+        let has_work = lists.iter().any(|list| !list.is_empty()) || !self.dirty.is_empty();
         let sleep = if has_work || end.is_some() {
             Some(Duration::ZERO)
         } else {
@@ -372,6 +403,7 @@ impl<S: Stream> Server<S> {
     }
 
     fn close(&mut self, key: Key, reason: CloseReason) {
+        self.handshake_is_over(key);
         let Some(mut connection) = self.connections.remove(key) else { return };
         self.memory -= connection.charged as u64;
         if let Some(spilling) = connection.spilling.take() {
@@ -387,4 +419,18 @@ impl<S: Stream> Server<S> {
             connection.messages
         );
     }
+}
+
+/// By service, what all its sessions have in common.
+fn profiles(options: &Options, has_tls: bool) -> [Arc<Profile>; Service::ALL.len()] {
+    Service::ALL.map(|service| Arc::new(profile(options, service, has_tls)))
+}
+
+fn profile(options: &Options, service: Service, has_tls: bool) -> Profile {
+    let remark = match options.durability {
+        Durability::Disk => "",
+        Durability::None => "NOT DURABLE (mail is kept in memory only)",
+    };
+    let security = Security { starttls: has_tls && service != Service::Submissions };
+    Profile::new(&options.hostname, remark, options.message_size_max, options.recipients_max).with(security)
 }

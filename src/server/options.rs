@@ -56,3 +56,37 @@ pub enum Durability {
     /// The message is in memory: for comparisons only.
     None,
 }
+
+/// What a listener is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Service {
+    /// Mail from everywhere for here (RFC 5321): TLS by STARTTLS, where there is a certificate.
+    Smtp,
+    /// Mail from our users (RFC 6409): TLS by STARTTLS.
+    Submission,
+    /// The same in TLS from the first octet (RFC 8314 3.3).
+    Submissions,
+}
+
+impl Service {
+    /// All of them.
+    pub const ALL: [Service; 3] = [Service::Smtp, Service::Submission, Service::Submissions];
+
+    /// The option that names its addresses.
+    pub fn key(self) -> &'static str {
+        match self {
+            Service::Smtp => "listen",
+            Service::Submission => "listen-submission",
+            Service::Submissions => "listen-submissions",
+        }
+    }
+
+    /// Its name among the registered services.
+    pub fn name(self) -> &'static str {
+        match self {
+            Service::Smtp => "smtp",
+            Service::Submission => "submission",
+            Service::Submissions => "submissions",
+        }
+    }
+}

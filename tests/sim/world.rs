@@ -5,7 +5,7 @@ use std::time::Duration;
 use fastsmtp::limits::COMMANDS_RECEIVED_MAX;
 use fastsmtp::net::timers::Now;
 use fastsmtp::server::job::Completion;
-use fastsmtp::server::{Deliver, Durability, End as ServerEnded, Options, Server};
+use fastsmtp::server::{Deliver, Durability, End as ServerEnded, Options, Server, Service};
 use fastsmtp::spool::SpoolOptions;
 
 use super::client::{Character, Client, Reads};
@@ -442,7 +442,7 @@ impl World {
             let client = self.clients.iter().position(|client| client.number == number);
             let Some(client) = client else { continue };
             let address = self.clients[client].address;
-            let key = self.server().accept(stream, address, now);
+            let key = self.server().accept(stream, address, Service::Smtp, now);
             self.clients[client].key = key;
         }
     }
