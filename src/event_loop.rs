@@ -14,19 +14,22 @@ use std::{fmt, mem};
 use log::{error, info, warn};
 use mio::net::{TcpListener, TcpStream};
 use mio::{Events, Interest, Poll, Token, Waker};
-use signal_hook::consts::{SIGINT, SIGTERM, SIGUSR1};
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGUSR1};
 use signal_hook_mio::v1_0::Signals;
 use socket2::{Domain, Protocol, Socket, Type};
 
 use crate::QueueId;
+use crate::certificates::{self, CertificateError, CertificateSource};
 use crate::disk::{Disk, RealDisk};
 use crate::limits::{ACCEPTS_PER_TURN, EVENTS_PER_TURN, LISTEN_BACKLOG};
 use crate::net::slots::Key;
 use crate::net::timers::Now;
+use crate::net::tls::ServerTls;
 use crate::privileges::{PrivilegeError, RunAs};
+use crate::reload::Watch;
 use crate::server::connection::Stream;
 use crate::server::courier::Courier;
-use crate::server::{Deliver, Durability, End, Log, Options, Server};
+use crate::server::{Deliver, Durability, End, Log, Options, Server, Service};
 use crate::spool::{self, RecoverError, Recovered, Spool, SpoolOptions};
 use crate::units::{duration_text, size_text};
 use crate::workers::{Completions, Workers};
@@ -35,7 +38,9 @@ use crate::workers::{Completions, Workers};
 #[derive(Debug)]
 pub enum StartError {
     /// An address cannot be listened on.
-    Listen(SocketAddr, io::Error),
+    Listen(Service, SocketAddr, io::Error),
+    /// There should be TLS, and cannot be.
+    Certificate(CertificateError),
     /// The data directory cannot be made or used.
     Data(PathBuf, io::Error),
     /// The user that the process has become cannot use the data directory.
@@ -55,15 +60,16 @@ pub enum StartError {
 impl fmt::Display for StartError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            StartError::Listen(address, error) if error.kind() == ErrorKind::AddrInUse => {
-                write!(f, "{address} is in use; stop who listens there, or give another --listen")
+            StartError::Listen(service, address, error) if error.kind() == ErrorKind::AddrInUse => {
+                write!(f, "{address} is in use; stop who listens there, or give another --{}", service.key())
             }
-            StartError::Listen(address, error) if error.kind() == ErrorKind::PermissionDenied => {
+            StartError::Listen(_, address, error) if error.kind() == ErrorKind::PermissionDenied => {
                 write!(f, "may not listen on {address}; ports below 1024 need root or CAP_NET_BIND_SERVICE")
             }
-            StartError::Listen(address, error) => {
-                write!(f, "cannot listen on {address}: {error}; give another --listen")
+            StartError::Listen(service, address, error) => {
+                write!(f, "cannot listen on {address}: {error}; give another --{}", service.key())
             }
+            StartError::Certificate(error) => error.fmt(f),
             StartError::Data(path, error) => {
                 write!(
                     f,
@@ -102,8 +108,8 @@ impl std::error::Error for StartError {}
 
 /// What a running server tells whoever started it.
 pub enum Announcement {
-    /// It listens here; the port is the real one.
-    Listening(SocketAddr),
+    /// It listens here for this; the port is the real one.
+    Listening(Service, SocketAddr),
     /// All listeners are there, recovery is over: connections are served.
     Ready,
 }
@@ -111,19 +117,26 @@ pub enum Announcement {
 /// Runs a server until a signal or a broken disk ends it: from its ports on as the user of `run_as`. `announce` hears when
 /// it is ready.
 pub fn run(
-    listen: &[SocketAddr],
+    listen: &[(Service, SocketAddr)],
     data: &Path,
+    certificate: Option<&CertificateSource>,
     run_as: &RunAs,
     options: Options,
     mut announce: impl FnMut(Announcement),
 ) -> Result<End, StartError> {
     // Root binds, the user does all else. That a port is taken is told last: who starts a server twice is to hear that.
-    let listeners: Result<Vec<Listener>, _> = listen.iter().map(|address| Listener::bind(*address)).collect();
+    let bind = |(service, address): &(Service, SocketAddr)| Listener::bind(*service, *address);
+    let listeners: Result<Vec<Listener>, _> = listen.iter().map(bind).collect();
     become_user(run_as, data)?;
     let disk = open_data(data, &options).map_err(|error| as_user(run_as, error))?;
     let listeners = listeners?;
-    let server = start_server(disk.clone(), &options)?;
-    let mut event_loop = EventLoop::new(server, listeners, disk, &options).map_err(StartError::System)?;
+    let (tls, watch) = start_tls(certificate, data, &disk, &options)?;
+    let mut server = start_server(disk.clone(), &options)?;
+    if let Some(tls) = tls {
+        server = server.with_tls(tls);
+    }
+    let mut event_loop =
+        EventLoop::new(server, listeners, disk, watch, &options).map_err(StartError::System)?;
     say_what_holds(data, &options);
     if run_as.is_root() {
         warn!(
@@ -132,8 +145,12 @@ pub fn run(
         );
     }
     for listener in &event_loop.listeners {
-        info!("listening on {}", listener.address);
-        announce(Announcement::Listening(listener.address));
+        let (service, address) = (listener.service, listener.address);
+        match service {
+            Service::Smtp => info!("listening on {address}"),
+            _ => info!("listening on {address} for {}", service.name()),
+        }
+        announce(Announcement::Listening(service, address));
     }
     announce(Announcement::Ready);
     event_loop.run().map_err(StartError::System)
@@ -156,6 +173,23 @@ fn as_user(run_as: &RunAs, error: StartError) -> StartError {
         }
         (error, _) => error,
     }
+}
+
+/// Reads or makes the certificate, if there is to be one, and says what holds of TLS.
+fn start_tls(
+    source: Option<&CertificateSource>,
+    data: &Path,
+    disk: &RealDisk,
+    options: &Options,
+) -> Result<(Option<ServerTls>, Option<Watch>), StartError> {
+    let Some(source) = source else {
+        info!("no TLS: what is said is said in plain (--tls-cert and --tls-key, or --tls-self-signed)");
+        return Ok((None, None));
+    };
+    let unix_secs = unix().as_secs();
+    let (files, tls) = certificates::start(source, data, disk, &options.hostname, unix_secs)
+        .map_err(StartError::Certificate)?;
+    Ok((Some(tls), Some(Watch::new(files))))
 }
 
 /// Opens and locks the data directory.
@@ -276,13 +310,14 @@ fn say_what_holds(data: &Path, options: &Options) {
 
 struct Listener {
     socket: TcpListener,
+    service: Service,
     address: SocketAddr,
     /// Whether the kernel may hold connections for it.
     is_pending: bool,
 }
 
 impl Listener {
-    fn bind(address: SocketAddr) -> Result<Listener, StartError> {
+    fn bind(service: Service, address: SocketAddr) -> Result<Listener, StartError> {
         let bound = || -> io::Result<Listener> {
             let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
             socket.set_nonblocking(true)?;
@@ -295,9 +330,9 @@ impl Listener {
             socket.bind(&address.into())?;
             socket.listen(LISTEN_BACKLOG)?;
             let socket = TcpListener::from_std(socket.into());
-            Ok(Listener { address: socket.local_addr()?, socket, is_pending: true })
+            Ok(Listener { address: socket.local_addr()?, socket, service, is_pending: true })
         };
-        bound().map_err(|error| StartError::Listen(address, error))
+        bound().map_err(|error| StartError::Listen(service, address, error))
     }
 }
 
@@ -323,12 +358,13 @@ impl EventLoop {
         server: Server<TcpStream>,
         mut listeners: Vec<Listener>,
         disk: Arc<RealDisk>,
+        watch: Option<Watch>,
         options: &Options,
     ) -> io::Result<EventLoop> {
         let poll = Poll::new()?;
         let waker = Waker::new(poll.registry(), WAKER)?;
         let wake = move || waker.wake().expect("the waker's descriptor lives as long as the waker");
-        let mut signals = Signals::new([SIGTERM, SIGINT, SIGUSR1])?;
+        let mut signals = Signals::new([SIGTERM, SIGINT, SIGHUP, SIGUSR1])?;
         poll.registry().register(&mut signals, SIGNALS, Interest::READABLE)?;
         for (index, listener) in listeners.iter_mut().enumerate() {
             poll.registry().register(&mut listener.socket, listener_token(index), Interest::READABLE)?;
@@ -336,7 +372,7 @@ impl EventLoop {
         let completions = Arc::new(Completions::default());
         let courier = Courier::new(disk.clone(), options.durability == Durability::Disk);
         Ok(EventLoop {
-            workers: Workers::start(courier, disk, completions.clone(), Arc::new(wake))?,
+            workers: Workers::start(courier, disk, watch, completions.clone(), Arc::new(wake))?,
             poll,
             server,
             listeners,
@@ -400,8 +436,7 @@ impl EventLoop {
     }
 
     fn now(&self) -> Now {
-        let unix = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
-        Now { monotonic: self.epoch.elapsed(), unix }
+        Now { monotonic: self.epoch.elapsed(), unix: unix() }
     }
 
     /// How long to sleep, given what the server would.
@@ -424,7 +459,8 @@ impl EventLoop {
             let Some(index) = self.next_listener() else { return };
             match self.listeners[index].socket.accept() {
                 Ok((stream, client)) => {
-                    if let Some(key) = self.server.accept(stream, client, now) {
+                    let service = self.listeners[index].service;
+                    if let Some(key) = self.server.accept(stream, client, service, now) {
                         self.register(key);
                     }
                 }
@@ -463,7 +499,7 @@ impl EventLoop {
         warn!("cannot accept connections: {error}; trying again in a moment");
         if self.spare.take().is_some() {
             if let Ok((stream, client)) = self.listeners[index].socket.accept() {
-                self.server.turn_away(stream, client);
+                self.server.turn_away(stream, client, self.listeners[index].service);
             }
             self.spare = File::open(SPARE).ok();
         }
@@ -482,6 +518,10 @@ impl EventLoop {
                     self.server.queued(),
                     self.server.held()
                 ),
+                SIGHUP => match self.workers.reload() {
+                    true => info!("reading the certificate anew"),
+                    false => info!("there is nothing to be read anew"),
+                },
                 _ if mem::replace(&mut self.is_stopping, true) => return true,
                 _ => {
                     info!("stopping: transactions and deliveries under way may end");
@@ -498,6 +538,11 @@ impl Stream for TcpStream {
     fn shutdown_write(&mut self) -> io::Result<()> {
         self.shutdown(std::net::Shutdown::Write)
     }
+}
+
+/// Since 1970.
+fn unix() -> Duration {
+    SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default()
 }
 
 fn listener_token(index: usize) -> Token {

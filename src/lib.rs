@@ -13,12 +13,13 @@
 //!
 //! Data flows left to right; only reply bytes and completions flow back. One thread runs the event loop and owns all
 //! state. Four workers run what would block it: one commits, one delivers, one makes segments of the log ready, one writes
-//! large messages.
+//! large messages. A fifth looks whether the certificate changed.
 //!
 //! # Reading order
 //!
 //! 1. [`server`]: the turn, in `server/mod.rs`; `driving.rs` has its half about connections, `acceptance.rs` the one
-//!    about messages, `spilling.rs` what is different for large ones, `proxied.rs` what is for connections of proxies.
+//!    about messages, `spilling.rs` what is different for large ones, `proxied.rs` what is for connections of proxies,
+//!    `securing.rs` how TLS begins, `policy.rs` whose mail is taken, `logins.rs` who a client is.
 //! 2. [`smtp`]: `session.rs`, the dialogue as a value.
 //! 3. [`wire`]: `data.rs`, the end of mail data.
 //! 4. [`spool`]: `mod.rs`, the durable log; then `recovery.rs`.
@@ -33,7 +34,7 @@
 //! | 1 | [`smtp`], [`net`], [`disk`] | layer 0, and the crates that they own; they never see each other |
 //! | 2 | [`spool`], [`mailbox`], [`accounts`] | layer 0, `disk`, and smtp's value types |
 //! | 3 | [`server`] | layers 0 to 2 |
-//! | 4 | [`event_loop`], [`privileges`], [`workers`] | layers 0 to 3 |
+//! | 4 | [`event_loop`], [`privileges`], [`workers`], [`certificates`], [`reload`] | layers 0 to 3 |
 //! | 5 | the binary (`main`, `cli`, `config`, `logging`, `machine`) and loadgen | the library |
 //!
 //! `tests/layers.rs` holds us to this table, and each outside crate to its one home.
@@ -41,6 +42,7 @@
 
 pub mod accounts;
 pub mod calendar;
+pub mod certificates;
 pub mod disk;
 pub mod event_loop;
 pub mod limits;
@@ -49,6 +51,7 @@ pub mod mailbox;
 pub mod net;
 pub mod privileges;
 pub mod queue_id;
+pub mod reload;
 pub mod server;
 pub mod smtp;
 pub mod spool;

@@ -98,6 +98,36 @@ pub const AUTH_COMMAND_MAX: usize = 512;
 /// mail is encrypted as it goes out and not held twice.
 pub const TLS_UNSENT_MAX: usize = 64 * 1024;
 
+/// Tickets that a session of TLS 1.3 is given to be resumed with: a client that opens two connections next has one for each
+/// (RFC 8446 C.4). TLS 1.2 gives one.
+pub const TLS_TICKETS: usize = 2;
+/// Octets of plaintext that a part of a record left over from before may add to what is received: a whole record (RFC 8446
+/// 5.1), and something for its head.
+pub const TLS_RECORD_MAX: usize = 17 * 1024;
+
+/// Octets of a file with certificates or a key: a chain is a few KiB, and a larger file is some other.
+pub const TLS_FILE_MAX: u64 = 1 << 20;
+/// Milliseconds between two looks whether such a file changed. One is read when it looks the same twice, so that what is
+/// just being written, or a key that is renamed a moment behind its certificate, is not taken for broken.
+pub const RELOAD_LOOK_MS: u64 = 1000;
+/// Days before its end in which a certificate of our own making is replaced at a start, and another's is warned of.
+pub const CERTIFICATE_DUE_DAYS: u64 = 14;
+
+/// Handshakes that are answered in one turn, so that a storm of them does not stall the others. With an RSA key of 2048
+/// bits one costs 231 us for the signature and about 100 us beside, so a turn's stay at 2 ms; with ECDSA it is a quarter
+/// of that.
+pub const HANDSHAKES_PER_TURN: usize = 6;
+/// Unfinished handshakes at the same time. One costs 64 KiB at the worst, so they stay below 64 MiB. Beyond, the oldest
+/// gives way: an honest client is done within a few round trips, whoever is there longest is least likely one, and were
+/// the new one turned away then 1,024 that do nothing would keep everybody out.
+pub const HANDSHAKES_MAX: usize = 1024;
+/// Unfinished handshakes beyond which there is a storm: then they have [`HANDSHAKE_STORM_SECS`].
+pub const HANDSHAKES_STORM: usize = 256;
+/// Seconds that a handshake may take.
+pub const HANDSHAKE_SECS: u64 = 10;
+/// Seconds that it may take in a storm: enough for a slow line with one lost packet.
+pub const HANDSHAKE_STORM_SECS: u64 = 3;
+
 /// The receive buffer that the loop's sessions share, in octets: the most one connection is read in one system call.
 /// Large enough that a megabyte takes a dozen calls, small enough for the processor's second-level cache.
 pub const RECEIVE_BUFFER: usize = 128 * 1024;
@@ -291,8 +321,10 @@ const _: () = assert!(ARGON2_MEMORY_KIB <= ARGON2_MEMORY_KIB_MAX);
 const _: () = assert!((ARGON2_MEMORY_KIB * ARGON2_PASSES) as u64 >= ARGON2_WORK_KIB_MIN);
 const _: () = assert!((ARGON2_MEMORY_KIB_MAX as u64) <= ARGON2_WORK_KIB_MAX);
 const _: () = assert!(PATH_MAX - 2 <= CREDENTIAL_MAX, "every address is a possible user's name");
-const _: () = assert!(COMMANDS_RECEIVED_MAX <= RECEIVE_BUFFER);
 const _: () = assert!(PROXY_HEADER_MAX < COMMANDS_RECEIVED_MAX, "a header fits what is received at once");
+const _: () = assert!(COMMANDS_RECEIVED_MAX + TLS_RECORD_MAX <= RECEIVE_BUFFER);
+const _: () = assert!(HANDSHAKES_PER_TURN > 0 && HANDSHAKES_STORM < HANDSHAKES_MAX);
+const _: () = assert!(HANDSHAKE_STORM_SECS < HANDSHAKE_SECS);
 const _: () = assert!(COMMAND_LINE_DISCARD_MAX >= COMMAND_LINE_MAX);
 const _: () = assert!(REPLY_MAX * 4 <= OUTBOX_MAX, "a full outbox is rare");
 const _: () = assert!(SEGMENT_SIZE.is_multiple_of(BATCH_ALIGN));

@@ -1,24 +1,26 @@
 //! The threads that run jobs: one that commits, one that delivers, one that makes segments ready, one that writes large
 //! messages, one that judges passwords, one that looks into mailboxes. A job is a function from value to value; here is
-//! merely where it runs.
+//! merely where it runs. One more looks for files that changed.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::mpsc::{Receiver, Sender, channel};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 use std::{io, mem, thread};
 
 use log::error;
 
 use crate::disk::Disk;
-use crate::limits::BULK_NICENESS;
+use crate::limits::{BULK_NICENESS, RELOAD_LOOK_MS};
 use crate::mailbox;
+use crate::reload::Watch;
 use crate::server::courier::Courier;
 use crate::server::job::{Completion, Job};
 
 /// Jobs that are done and not yet taken back by the loop.
 ///
 /// Bounded by what the server hands out: one job of each kind at a time; of spills one for each connection, of passwords
-/// and mailboxes as many as [`Job`] says.
+/// and mailboxes as many as [`Job`] says; and by a look for changes in a second.
 #[derive(Default)]
 pub struct Completions {
     done: Mutex<Vec<Completion>>,
@@ -43,6 +45,8 @@ pub struct Workers {
     spiller: Sender<Job>,
     password_judge: Sender<Job>,
     mailbox_reader: Sender<Job>,
+    /// None if there is nothing to look at.
+    watcher: Option<Sender<()>>,
 }
 
 impl Workers {
@@ -50,6 +54,7 @@ impl Workers {
     pub fn start(
         mut courier: Courier,
         disk: Arc<dyn Disk>,
+        watch: Option<Watch>,
         completions: Arc<Completions>,
         wake: Arc<dyn Fn() + Send + Sync>,
     ) -> io::Result<Workers> {
@@ -68,8 +73,22 @@ impl Workers {
         worker("spill", spills, BULK_NICENESS, run_log_job, done.clone())?;
         worker("password", passwords, BULK_NICENESS, run_password_job, done.clone())?;
         worker("mailbox", mailboxes, BULK_NICENESS, move |job| run_mailbox_job(&*disk, job), done.clone())?;
-        worker("courier", deliveries, 0, move |job| run_delivery(&mut courier, job), done)?;
-        Ok(Workers { committer, courier: deliverer, preparer, spiller, password_judge, mailbox_reader })
+        worker("courier", deliveries, 0, move |job| run_delivery(&mut courier, job), done.clone())?;
+        let watcher = watch.map(|watch| watcher(watch, done)).transpose()?;
+        Ok(Workers {
+            committer,
+            courier: deliverer,
+            preparer,
+            spiller,
+            password_judge,
+            mailbox_reader,
+            watcher,
+        })
+    }
+
+    /// Has what the server was started with read anew, changed or not. False if nothing of it can be.
+    pub fn reload(&self) -> bool {
+        self.watcher.as_ref().is_some_and(|watcher| watcher.send(()).is_ok())
     }
 
     /// Hands a job to its thread.
@@ -145,4 +164,23 @@ fn worker(
         }
     };
     thread::Builder::new().name(format!("fastsmtp-{name}")).spawn(work).map(drop)
+}
+
+/// Starts a thread that looks for changes once a second, and whenever it is asked to.
+fn watcher(mut watch: Watch, done: impl Fn(Completion) + Send + 'static) -> io::Result<Sender<()>> {
+    let (asker, asked) = channel();
+    let work = move || loop {
+        match asked.recv_timeout(Duration::from_millis(RELOAD_LOOK_MS)) {
+            Ok(()) => watch.insist(),
+            Err(RecvTimeoutError::Timeout) => {}
+            Err(RecvTimeoutError::Disconnected) => return,
+        }
+        match catch_unwind(AssertUnwindSafe(|| watch.look())) {
+            Ok(Some(reload)) => done(Completion::Reloaded(reload)),
+            Ok(None) => {}
+            Err(_) => error!("looking for changed files panicked; what was read before holds on"),
+        }
+    };
+    thread::Builder::new().name("fastsmtp-reload".to_owned()).spawn(work)?;
+    Ok(asker)
 }

@@ -74,6 +74,7 @@ fn options() -> Options {
         connections_max: 1,
         client_limits: ClientLimits::default(),
         require_known_sender: false,
+        allow_plaintext_auth: false,
         trusted_proxies: Vec::new(),
         memory: 1 << 20,
         spill_beyond: 1 << 20,

@@ -21,7 +21,7 @@ const LAYERS: [Layer; 7] = [
     },
     Layer { modules: &["server"], below: LAYERS_0_TO_2 },
     Layer {
-        modules: &["event_loop", "privileges", "workers"],
+        modules: &["event_loop", "privileges", "workers", "certificates", "reload"],
         below: &[
             "limits",
             "wire",
@@ -38,6 +38,8 @@ const LAYERS: [Layer; 7] = [
             "server",
             "privileges",
             "workers",
+            "certificates",
+            "reload",
         ],
     },
 ];
@@ -54,7 +56,7 @@ const OWNERS: &[(&str, &[&str])] = &[
     ("slab", &["net/slots.rs"]),
     ("ipnet", &["net/network.rs"]),
     ("memchr", &["wire/"]),
-    ("sha2", &["mailbox.rs", "wire/sasl"]),
+    ("sha2", &["mailbox.rs", "net/tls/certificate.rs", "wire/sasl"]),
     ("rustix", &["disk.rs", "event_loop.rs", "machine.rs", "privileges.rs", "workers.rs"]),
     ("nix", &["privileges.rs"]),
     ("base64", &["wire/sasl.rs"]),
@@ -63,6 +65,8 @@ const OWNERS: &[(&str, &[&str])] = &[
     ("rustls", &["net/tls"]),
     ("rustls_native_certs", &["net/tls/config.rs"]),
     ("argon2", &["accounts/"]),
+    ("rcgen", &["net/tls/certificate.rs"]),
+    ("x509_parser", &["net/tls/certificate.rs"]),
     ("stringprep", &["wire/sasl.rs"]),
     ("idna", &["smtp/address.rs"]),
     ("crc32c", &["spool/"]),

@@ -91,15 +91,18 @@ const CHECK_CONFIG: &str = "check-config";
 
 /// The flag of a key.
 fn argument(key: &'static Key) -> Arg {
-    Arg::new(key.name)
+    let argument = Arg::new(key.name)
         .long(key.name)
         .value_name(key.value)
         .help_heading(key.heading)
-        .help(format!("{} [default: {}]", key.help, help::default(key)))
-        .action(match key.takes {
-            Takes::List(_) => ArgAction::Append,
-            Takes::One(_) | Takes::Number(_) => ArgAction::Set,
-        })
+        .help(format!("{} [default: {}]", key.help, help::default(key)));
+    match key.takes {
+        Takes::List(_) => argument.action(ArgAction::Append),
+        Takes::One(_) | Takes::Number(_) => argument.action(ArgAction::Set),
+        Takes::Switch(_) => {
+            argument.action(ArgAction::Set).num_args(0..=1).require_equals(true).default_missing_value("true")
+        }
+    }
 }
 
 #[cfg(test)]

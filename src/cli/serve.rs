@@ -2,6 +2,7 @@
 
 use std::io::{self, ErrorKind, Write};
 
+use fastsmtp::certificates::CertificateSource;
 use fastsmtp::event_loop::{self, Announcement, StartError};
 use fastsmtp::privileges::{self, PrivilegeError, RunAs};
 use fastsmtp::server::End;
@@ -13,6 +14,9 @@ use crate::logging;
 /// Runs the server until it is stopped.
 pub fn run(config: Config) -> Result<(), Failure> {
     if config.check_config {
+        if let Some(CertificateSource::Files(files)) = config.certificate_source() {
+            files.read().map_err(|error| failure(StartError::Certificate(error)))?;
+        }
         return print(&config);
     }
     let run_as =
@@ -23,8 +27,15 @@ pub fn run(config: Config) -> Result<(), Failure> {
     for warning in &config.warnings {
         log::warn!("{warning}");
     }
-    let end =
-        event_loop::run(&config.listen, &config.data, &run_as, config.options, announce).map_err(failure)?;
+    let end = event_loop::run(
+        &config.listeners(),
+        &config.data,
+        config.certificate_source().as_ref(),
+        &run_as,
+        config.options,
+        announce,
+    )
+    .map_err(failure)?;
     match end {
         End::Stopped { undelivered: 0, held: 0 } => log::info!("stopped; all accepted mail is delivered"),
         End::Stopped { undelivered: 0, held } => {
@@ -45,7 +56,7 @@ pub fn run(config: Config) -> Result<(), Failure> {
 fn announce(announcement: Announcement) {
     let mut out = io::stdout().lock();
     let _ = match announcement {
-        Announcement::Listening(address) => writeln!(out, "listening smtp {address}"),
+        Announcement::Listening(service, address) => writeln!(out, "listening {} {address}", service.name()),
         Announcement::Ready => writeln!(out, "ready"),
     }
     .and_then(|()| out.flush());
@@ -53,7 +64,7 @@ fn announce(announcement: Announcement) {
 
 fn failure(error: StartError) -> Failure {
     let exit = match &error {
-        StartError::Listen(_, error) | StartError::Data(_, error)
+        StartError::Listen(_, _, error) | StartError::Data(_, error)
             if error.kind() == ErrorKind::PermissionDenied =>
         {
             Exit::Permission
@@ -64,7 +75,7 @@ fn failure(error: StartError) -> Failure {
         StartError::Listen(..) | StartError::System(_) => Exit::Unavailable,
         StartError::Data(..) => Exit::CannotCreate,
         StartError::Locked(_) => Exit::Temporary,
-        StartError::TwoFileSystems(_) => Exit::Configuration,
+        StartError::TwoFileSystems(_) | StartError::Certificate(_) => Exit::Configuration,
         StartError::Recovery(_) => Exit::InputOutput,
     };
     Failure::new(exit, error.to_string())

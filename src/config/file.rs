@@ -62,9 +62,11 @@ fn values(key: &Key, value: &DeValue<'_>) -> Result<Vec<String>, String> {
     match (key.takes, value) {
         (_, DeValue::String(text)) => Ok(vec![text.to_string()]),
         (Takes::Number(_), DeValue::Integer(number)) => Ok(vec![decimal(number)]),
+        (Takes::Switch(_), DeValue::Boolean(is_on)) => Ok(vec![is_on.to_string()]),
         (Takes::List(_), DeValue::Array(array)) => array.iter().map(|value| text(value.get_ref())).collect(),
         (Takes::List(_), _) => Err("takes a list of texts, like [\"one\", \"two\"]".to_owned()),
         (Takes::Number(_), _) => Err("takes one number, or a text with its unit in quotes".to_owned()),
+        (Takes::Switch(_), _) => Err("takes true or false".to_owned()),
         (Takes::One(_), _) => Err("takes one text, in quotes".to_owned()),
     }
 }
@@ -89,10 +91,10 @@ fn line_of(text: &str, at: usize) -> usize {
     1 + text.bytes().take(at).filter(|&b| b == b'\n').count()
 }
 
-/// One value of a key as TOML: a number without a unit is an integer, all else a text.
+/// One value of a key as TOML: a number without a unit is an integer, a switch is a boolean, all else a text.
 pub fn literal(key: &Key, value: &str) -> String {
     let is_integer = matches!(key.takes, Takes::Number(_)) && value.bytes().all(|b| b.is_ascii_digit());
-    if is_integer { value.to_owned() } else { quoted(value) }
+    if is_integer || matches!(key.takes, Takes::Switch(_)) { value.to_owned() } else { quoted(value) }
 }
 
 /// A text as a TOML basic string.
@@ -155,6 +157,7 @@ mod tests {
             ("\ndata = [\"x\"]", "2: data: takes one text, in quotes"),
             ("data = 5", "1: data: takes one text, in quotes"),
             ("memory = 1.5", "1: memory: takes one number, or a text with its unit in quotes"),
+            ("tls-self-signed = 1", "1: tls-self-signed: takes true or false"),
             ("memory = true", "1: memory: takes one number, or a text with its unit in quotes"),
         ];
         for (text, sentence) in cases {

@@ -41,6 +41,8 @@ pub enum Takes {
     One(fn(&mut Config, &str) -> Result<(), String>),
     /// One number: the file may say it without quotes.
     Number(fn(&mut Config, &str) -> Result<(), String>),
+    /// true or false; as a flag without a value, true.
+    Switch(fn(&mut Config, bool)),
     /// Any number of texts; they replace all there were.
     List(fn(&mut Config, &[String]) -> Result<(), String>),
 }
@@ -58,25 +60,53 @@ impl Key {
 }
 
 const NETWORK: &str = "Network";
+const TLS: &str = "TLS";
 const MAIL: &str = "Mail";
 const LIMITS: &str = "Limits (sizes: 1000, 64KiB, 50MiB, 4GiB, 10MB)";
 const TIME: &str = "Time (durations: 500ms, 30s, 5m, 1h; a bare number is seconds)";
 const DIAGNOSIS: &str = "Diagnosis";
 
 /// All keys, in the order of `--help` and of `--check-config`.
-pub static KEYS: [Key; 22] = [
+pub static KEYS: &[Key] = &[
     Key {
         name: "listen",
         value: "ADDR",
         heading: NETWORK,
         takes: Takes::List(|config, values| {
             config.listen = addresses(values)?;
+            if config.listen.is_empty() {
+                return Err("needs at least one address and port, like 127.0.0.1:2525".to_owned());
+            }
             Ok(())
         }),
         show: |config| config.listen.iter().map(SocketAddr::to_string).collect(),
         default: None,
         help: "Listen on this address and port, like 0.0.0.0:25 or [::]:25 (which is IPv6 alone); port 0 takes a free one, \
                which standard output names. May be repeated",
+    },
+    Key {
+        name: "listen-submission",
+        value: "ADDR",
+        heading: NETWORK,
+        takes: Takes::List(|config, values| {
+            config.listen_submission = addresses(values)?;
+            Ok(())
+        }),
+        show: |config| config.listen_submission.iter().map(SocketAddr::to_string).collect(),
+        default: Some("none"),
+        help: "Listen here for mail from your users (RFC 6409), like 0.0.0.0:587; TLS by STARTTLS. May be repeated",
+    },
+    Key {
+        name: "listen-submissions",
+        value: "ADDR",
+        heading: NETWORK,
+        takes: Takes::List(|config, values| {
+            config.listen_submissions = addresses(values)?;
+            Ok(())
+        }),
+        show: |config| config.listen_submissions.iter().map(SocketAddr::to_string).collect(),
+        default: Some("none"),
+        help: "The same in TLS from the start (RFC 8314), like 0.0.0.0:465. May be repeated",
     },
     Key {
         name: "hostname",
@@ -132,6 +162,50 @@ pub static KEYS: [Key; 22] = [
         help: "Connections from this network or address come by a proxy: each has to begin with a header of the PROXY \
                protocol, version 1 or 2, and the address that it names is the client's. From anybody else such a \
                header is garbage. May be repeated",
+    },
+    Key {
+        name: "tls-cert",
+        value: "FILE",
+        heading: TLS,
+        takes: Takes::One(|config, value| {
+            config.tls_cert = file(value);
+            Ok(())
+        }),
+        show: |config| vec![file_text(&config.tls_cert)],
+        default: Some("none"),
+        help: "The certificate (PEM), ECDSA or RSA, and behind it those that lead to its authority. STARTTLS is offered \
+               then. It is read anew when it changes, and upon SIGHUP",
+    },
+    Key {
+        name: "tls-key",
+        value: "FILE",
+        heading: TLS,
+        takes: Takes::One(|config, value| {
+            config.tls_key = file(value);
+            Ok(())
+        }),
+        show: |config| vec![file_text(&config.tls_key)],
+        default: Some("none"),
+        help: "The certificate's private key (PEM), without a passphrase",
+    },
+    Key {
+        name: "tls-self-signed",
+        value: "true|false",
+        heading: TLS,
+        takes: Takes::Switch(|config, is_on| config.tls_self_signed = is_on),
+        show: |config| vec![config.tls_self_signed.to_string()],
+        default: None,
+        help: "Make a certificate, and keep it in the data directory (tls-cert.pem). Who is not told to trust that file \
+               cannot know whom it talks to",
+    },
+    Key {
+        name: "allow-plaintext-auth",
+        value: "true|false",
+        heading: TLS,
+        takes: Takes::Switch(|config, is_on| config.options.allow_plaintext_auth = is_on),
+        show: |config| vec![config.options.allow_plaintext_auth.to_string()],
+        default: None,
+        help: "Let passwords come without TLS, where everybody on the way reads them",
     },
     Key {
         name: "data",
@@ -381,7 +455,16 @@ pub static KEYS: [Key; 22] = [
 /// Recipients that every server has to take (RFC 5321 4.5.3.1.8).
 const RECIPIENTS_MIN: usize = 100;
 
-/// Addresses to listen on: at least one, none twice.
+/// A file's name; the empty one is none.
+fn file(value: &str) -> Option<PathBuf> {
+    (!value.is_empty()).then(|| PathBuf::from(value))
+}
+
+fn file_text(file: &Option<PathBuf>) -> String {
+    file.as_ref().map(|file| file.display().to_string()).unwrap_or_default()
+}
+
+/// Addresses to listen on, none twice.
 fn addresses(values: &[String]) -> Result<Vec<SocketAddr>, String> {
     let mut addresses = Vec::new();
     for value in values {
@@ -391,10 +474,7 @@ fn addresses(values: &[String]) -> Result<Vec<SocketAddr>, String> {
         }
         addresses.push(address);
     }
-    match addresses.is_empty() {
-        true => Err("needs at least one address and port, like 127.0.0.1:2525".to_owned()),
-        false => Ok(addresses),
-    }
+    Ok(addresses)
 }
 
 /// Why `value` is no address and port: the port alone, or the whole.
@@ -503,7 +583,7 @@ mod tests {
         let given = strings(&["127.0.0.1:0", "127.0.0.1:0", "[::1]:25"]);
         assert_eq!(addresses(&given).unwrap().len(), 3);
         assert_eq!(addresses(&strings(&["[::1]:25", "[::1]:25"])).unwrap_err(), "'[::1]:25' is there twice");
-        assert!(addresses(&[]).is_err());
+        assert_eq!(addresses(&[]), Ok(Vec::new()));
     }
 
     #[test]

@@ -13,11 +13,12 @@ use std::fmt::Write as _;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
+use fastsmtp::certificates::{CertificateFiles, CertificateSource};
 use fastsmtp::limits::{
     MEMORY_DEFAULT, MEMORY_MIN, MESSAGE_SIZE_DEFAULT, RECIPIENTS_MAX_DEFAULT, SEGMENT_SIZE, SPILL_BEYOND,
     SPOOL_SIZE_DEFAULT,
 };
-use fastsmtp::server::{ClientLimits, Deliver, Durability, Options};
+use fastsmtp::server::{ClientLimits, Deliver, Durability, Options, Service};
 use fastsmtp::units::{duration_text, size_text};
 
 use crate::cli::exit::{Exit, Failure};
@@ -29,6 +30,16 @@ pub use keys::{KEYS, Key, Takes};
 pub struct Config {
     /// Where to listen; at least one address.
     pub listen: Vec<SocketAddr>,
+    /// Where to listen for submissions, with STARTTLS and in TLS.
+    pub listen_submission: Vec<SocketAddr>,
+    /// See [`listen_submission`](Config::listen_submission).
+    pub listen_submissions: Vec<SocketAddr>,
+    /// The files of certificate and key: both or none.
+    pub tls_cert: Option<PathBuf>,
+    /// See [`tls_cert`](Config::tls_cert).
+    pub tls_key: Option<PathBuf>,
+    /// Whether the server makes its certificate.
+    pub tls_self_signed: bool,
     /// The directory of spool and mailboxes.
     pub data: PathBuf,
     /// The user that root becomes once the ports are bound.
@@ -104,6 +115,11 @@ impl Config {
     pub fn new(machine: &Machine) -> Config {
         Config {
             listen: vec![SocketAddr::from(([127, 0, 0, 1], 2525))],
+            listen_submission: Vec::new(),
+            listen_submissions: Vec::new(),
+            tls_cert: None,
+            tls_key: None,
+            tls_self_signed: false,
             data: PathBuf::from("./fastsmtp-data"),
             run_as: None,
             options: Options {
@@ -116,6 +132,7 @@ impl Config {
                 connections_max: machine.connections_max,
                 client_limits: ClientLimits::default(),
                 require_known_sender: false,
+                allow_plaintext_auth: false,
                 trusted_proxies: Vec::new(),
                 memory: MEMORY_DEFAULT,
                 spill_beyond: SPILL_BEYOND,
@@ -136,13 +153,40 @@ impl Config {
     fn set(&mut self, setting: &Setting) -> Result<(), Failure> {
         let result = match (setting.key.takes, setting.values.as_slice()) {
             (Takes::One(parse) | Takes::Number(parse), [value]) => parse(self, value),
-            (Takes::One(_) | Takes::Number(_), _) => Err("takes one value, not a list".to_owned()),
+            (Takes::Switch(switch), [value]) => match value.parse() {
+                Ok(is_on) => {
+                    switch(self, is_on);
+                    Ok(())
+                }
+                Err(_) => Err(format!("'{value}' is not known; say true or false")),
+            },
+            (Takes::One(_) | Takes::Number(_) | Takes::Switch(_), _) => {
+                Err("takes one value, not a list".to_owned())
+            }
             (Takes::List(parse), values) => parse(self, values),
         };
         result.map_err(|sentence| {
             let place = setting.place();
             Failure::new(setting.origin.exit(), format!("{place}: {sentence}"))
         })
+    }
+
+    /// All addresses, and what is served there.
+    pub fn listeners(&self) -> Vec<(Service, SocketAddr)> {
+        let lists = [&self.listen, &self.listen_submission, &self.listen_submissions];
+        let services = Service::ALL.into_iter().zip(lists);
+        services.flat_map(|(service, list)| list.iter().map(move |address| (service, *address))).collect()
+    }
+
+    /// Where certificate and key come from, if there is TLS.
+    pub fn certificate_source(&self) -> Option<CertificateSource> {
+        match (&self.tls_cert, &self.tls_key) {
+            (Some(chain), Some(key)) => {
+                let files = CertificateFiles { chain: chain.clone(), key: key.clone() };
+                Some(CertificateSource::Files(files))
+            }
+            _ => self.tls_self_signed.then_some(CertificateSource::SelfSigned),
+        }
     }
 
     /// Cuts to what the machine allows.
@@ -205,6 +249,36 @@ impl Config {
                 ),
             });
         }
+        self.check_tls()
+    }
+
+    /// What must hold between listeners and certificates.
+    fn check_tls(&self) -> Result<(), Broken> {
+        let broken = |keys, sentence: &str| Err(Broken { keys, sentence: sentence.to_owned() });
+        match (&self.tls_cert, &self.tls_key) {
+            (Some(_), None) => return broken(["tls-cert", "tls-key"], "is of no use without its tls-key"),
+            (None, Some(_)) => return broken(["tls-key", "tls-cert"], "is of no use without its tls-cert"),
+            (Some(_), Some(_)) if self.tls_self_signed => {
+                return broken(["tls-self-signed", "tls-cert"], "is not needed where a certificate is given");
+            }
+            _ => {}
+        }
+        if self.certificate_source().is_some() {
+            return Ok(());
+        }
+        if !self.listen_submissions.is_empty() {
+            return broken(
+                ["listen-submissions", "tls-cert"],
+                "is TLS from the start, and there is no certificate (tls-cert and tls-key, or tls-self-signed)",
+            );
+        }
+        if !self.listen_submission.is_empty() && !self.options.allow_plaintext_auth {
+            return broken(
+                ["listen-submission", "tls-cert"],
+                "takes passwords, and there is no certificate to keep them secret by (tls-cert and tls-key, \
+                 tls-self-signed, or allow-plaintext-auth)",
+            );
+        }
         Ok(())
     }
 
@@ -216,7 +290,7 @@ impl Config {
             let literals: Vec<String> = values.iter().map(|value| file::literal(key, value)).collect();
             let value = match key.takes {
                 Takes::List(_) => format!("[{}]", literals.join(", ")),
-                Takes::One(_) | Takes::Number(_) => literals.concat(),
+                Takes::One(_) | Takes::Number(_) | Takes::Switch(_) => literals.concat(),
             };
             writeln!(text, "{} = {value}", key.name).expect("a String takes all");
         }
@@ -353,7 +427,29 @@ mod tests {
 
     #[test]
     fn values_that_do_not_go_together_are_refused_where_the_last_was_said() {
-        let cases: [(&[(&str, &str)], &str); 5] = [
+        let cases: [(&[(&str, &str)], &str); 10] = [
+            (
+                &[("tls-cert", "c.pem")],
+                "--tls-cert: is of no use without its tls-key; mend tls-cert or tls-key",
+            ),
+            (
+                &[("tls-key", "k.pem")],
+                "--tls-key: is of no use without its tls-cert; mend tls-key or tls-cert",
+            ),
+            (
+                &[("tls-cert", "c.pem"), ("tls-key", "k.pem"), ("tls-self-signed", "true")],
+                "--tls-self-signed: is not needed where a certificate is given; mend tls-self-signed or tls-cert",
+            ),
+            (
+                &[("listen-submissions", "127.0.0.1:465"), ("allow-plaintext-auth", "true")],
+                "--listen-submissions: is TLS from the start, and there is no certificate (tls-cert and tls-key, or \
+                 tls-self-signed); mend listen-submissions or tls-cert",
+            ),
+            (
+                &[("listen-submission", "127.0.0.1:587")],
+                "--listen-submission: takes passwords, and there is no certificate to keep them secret by (tls-cert \
+                 and tls-key, tls-self-signed, or allow-plaintext-auth); mend listen-submission or tls-cert",
+            ),
             (
                 &[("durability", "none"), ("memory", "10MiB")],
                 "--memory: 10MiB cannot hold one largest message of 50MiB; mend memory or max-message-size",
@@ -381,5 +477,7 @@ mod tests {
             assert_eq!(load(settings).unwrap_err(), sentence);
         }
         assert!(load(&[("spool-size", "256MiB"), ("memory", "8MiB")]).is_ok());
+        assert!(load(&[("listen-submissions", "[::1]:465"), ("tls-self-signed", "true")]).is_ok());
+        assert!(load(&[("listen-submission", "[::1]:587"), ("allow-plaintext-auth", "true")]).is_ok());
     }
 }

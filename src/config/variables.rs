@@ -66,7 +66,7 @@ fn setting(name: &str, value: OsString) -> Result<Setting, Failure> {
     let value = value.into_string().map_err(|_| failure(format!("{name}: the value is not UTF-8 text")))?;
     let values = match key.takes {
         Takes::List(_) => value.split(',').map(|value| value.trim().to_owned()).collect(),
-        Takes::One(_) | Takes::Number(_) => vec![value],
+        Takes::One(_) | Takes::Number(_) | Takes::Switch(_) => vec![value],
     };
     Ok(Setting { key, values, origin: Origin::Variable })
 }

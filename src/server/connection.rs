@@ -3,14 +3,24 @@
 //! Driven by [`Server`](super::Server) only. A connection reads through the server's one receive buffer and owns memory
 //! only for what could not be finished: input behind a parked command ("carry") and replies that the client does not
 //! take. It never reads while replies wait beyond the outbox's bound.
+//!
+//! ```text
+//!              wire          plain, behind the carry
+//!   stream ──▶ Buffers ─Tls──▶ Buffers ──▶ session ──▶ outbox ─Tls──▶ stream
+//!                   └─ without TLS, behind the carry ─▶┘      └── without TLS ──▶┘
+//! ```
 
 use std::io::{self, Read, Write};
 use std::net::SocketAddr;
 
-use super::Options;
 use super::spilling::Spilling;
+use super::{Options, Service};
 use crate::QueueId;
-use crate::limits::{BULK_BEYOND, DATA_RATE_MIN_PER_MINUTE, LINGER_MAX, LINGER_SECS, WRITE_TIMEOUT_SECS};
+use crate::limits::{
+    BULK_BEYOND, DATA_RATE_MIN_PER_MINUTE, LINGER_MAX, LINGER_SECS, RECEIVE_BUFFER, TLS_RECORD_MAX,
+    WRITE_TIMEOUT_SECS,
+};
+use crate::net::tls::{Tls, TlsError};
 use crate::smtp::trace::Trace;
 use crate::smtp::{self, Envelope, Reply, Session};
 use crate::wire::Outbox;
@@ -42,6 +52,10 @@ pub enum CloseReason {
     NoProxyHeader,
     /// A trusted proxy sent something else than a header.
     BadProxyHeader,
+    /// TLS came to nothing, or was broken.
+    Tls,
+    /// A handshake that did not end in time, or had to give way to newer ones.
+    HandshakeTimeout,
     /// We stop.
     Shutdown,
     /// The session met a broken invariant of ours; a bug.
@@ -67,6 +81,8 @@ impl CloseReason {
             CloseReason::WriteTimeout => "write-timeout",
             CloseReason::NoProxyHeader => "no-proxy-header",
             CloseReason::BadProxyHeader => "bad-proxy-header",
+            CloseReason::Tls => "tls-failed",
+            CloseReason::HandshakeTimeout => "handshake-timeout",
             CloseReason::Shutdown => "shutdown",
             CloseReason::Panic => "panic",
         }
@@ -85,6 +101,11 @@ pub(super) struct Connection<S> {
     pub has_fresh_carry: bool,
     /// Who speaks: the socket's other end, or whom a trusted proxy there names.
     pub client: SocketAddr,
+    pub service: Service,
+    /// What goes between stream and session, once it began.
+    pub tls: Option<Tls>,
+    /// Whether it counts among the unfinished handshakes.
+    pub is_shaking: bool,
     pub phase: Phase,
     /// Whether reading may bring something: the kernel said so and we have not read it dry since.
     pub may_be_readable: bool,
@@ -129,6 +150,10 @@ pub(super) enum Phase {
     Greeting(u64),
     /// The session speaks.
     Open,
+    /// TLS begins once the outbox is written; nothing is read before.
+    StartTls,
+    /// TLS has begun and is not yet agreed upon; looked at then, in milliseconds.
+    Handshake { began_ms: u64, look_ms: u64 },
     /// Everything is said once the outbox is written.
     Finishing(CloseReason),
     /// Our direction is shut down; input is thrown away until the client closes, so many octets so far.
@@ -140,6 +165,8 @@ pub(super) enum Phase {
 pub(super) enum Deadline {
     /// The banner is due.
     Greet(u64),
+    /// The handshake is to be looked at.
+    Handshake(u64),
     /// The connection is dismissed with the reply.
     Dismiss(u64, Reply, CloseReason),
     /// The connection is closed without a word.
@@ -154,6 +181,7 @@ impl Deadline {
     pub fn ms(self) -> u64 {
         match self {
             Deadline::Greet(ms)
+            | Deadline::Handshake(ms)
             | Deadline::Dismiss(ms, ..)
             | Deadline::Close(ms, _)
             | Deadline::Judge(ms)
@@ -162,10 +190,31 @@ impl Deadline {
     }
 }
 
+/// What the connections of a server share for reading.
+pub(super) struct Buffers {
+    /// What came from a stream; without TLS behind the connection's carry.
+    pub wire: Box<[u8]>,
+    /// With TLS: what that says, behind the connection's carry.
+    plain: Vec<u8>,
+}
+
+impl Buffers {
+    pub fn new() -> Buffers {
+        Buffers { wire: vec![0; RECEIVE_BUFFER].into(), plain: Vec::new() }
+    }
+}
+
+/// None: while they are lent.
+impl Default for Buffers {
+    fn default() -> Buffers {
+        Buffers { wire: Box::default(), plain: Vec::new() }
+    }
+}
+
 /// What reading brought.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub(super) enum Received {
-    /// So many octets.
+    /// So many octets of the stream.
     Octets(usize),
     /// Nothing now.
     Nothing,
@@ -173,10 +222,19 @@ pub(super) enum Received {
     End,
     /// A broken connection.
     Broken,
+    /// What is no TLS, or not this session's.
+    TlsFailed(TlsError),
 }
 
 impl<S: Stream> Connection<S> {
-    pub fn new(stream: S, client: SocketAddr, session: Session, phase: Phase, now_ms: u64) -> Connection<S> {
+    pub fn new(
+        stream: S,
+        client: SocketAddr,
+        service: Service,
+        session: Session,
+        phase: Phase,
+        now_ms: u64,
+    ) -> Connection<S> {
         Connection {
             stream,
             session,
@@ -184,6 +242,9 @@ impl<S: Stream> Connection<S> {
             carry: Vec::new(),
             has_fresh_carry: false,
             client,
+            service,
+            tls: None,
+            is_shaking: false,
             phase,
             may_be_readable: true,
             read_closed: false,
@@ -208,13 +269,59 @@ impl<S: Stream> Connection<S> {
     /// Whether driving it may move anything.
     pub fn can_advance(&self) -> bool {
         match self.phase {
-            Phase::Proxied(_) | Phase::Greeting(_) | Phase::Lingering { .. } => self.may_be_readable,
+            Phase::Proxied(_) | Phase::Greeting(_) | Phase::Handshake { .. } | Phase::Lingering { .. } => {
+                self.may_be_readable
+            }
             Phase::Open => {
                 let has_input = self.may_be_readable || self.has_fresh_carry || self.is_input_over;
                 has_input && !self.is_parked && !self.outbox.is_full()
             }
-            Phase::Finishing(_) => false,
+            Phase::StartTls | Phase::Finishing(_) => false,
         }
+    }
+
+    /// Whether all that we had to say is with the kernel.
+    pub fn is_written(&self) -> bool {
+        self.outbox.is_empty() && !self.tls.as_ref().is_some_and(Tls::wants_write)
+    }
+
+    /// Reads once, if that may bring something and the carry has not `end` octets yet. Gives what that brought, and all
+    /// the input there is now, which begins with what was the carry.
+    pub fn input<'b>(&mut self, buffers: &'b mut Buffers, end: usize) -> (Received, &'b [u8]) {
+        let carry = std::mem::take(&mut self.carry);
+        self.has_fresh_carry = false;
+        let may_read = self.may_be_readable && !self.is_input_over;
+        let Buffers { wire, plain } = buffers;
+        if self.tls.is_none() {
+            wire[..carry.len()].copy_from_slice(&carry);
+            let (mut filled, mut received) = (carry.len(), Received::Nothing);
+            if may_read && filled < end {
+                received = self.receive(&mut wire[filled..end]);
+            }
+            if let Received::Octets(octets) = received {
+                filled += octets;
+            }
+            return (received, &wire[..filled]);
+        }
+        plain.clear();
+        plain.extend_from_slice(&carry);
+        // What is left of a record from before may come on top: input is never more than the buffer without TLS has.
+        let room = end.min(wire.len() - TLS_RECORD_MAX).saturating_sub(carry.len());
+        let received =
+            if may_read && room > 0 { self.receive_tls(&mut wire[..room], plain) } else { Received::Nothing };
+        (received, plain)
+    }
+
+    /// Reads once by way of `wire`, and appends what that says to `plain`.
+    fn receive_tls(&mut self, wire: &mut [u8], plain: &mut Vec<u8>) -> Received {
+        let received = self.receive(wire);
+        let (Received::Octets(octets), Some(tls)) = (&received, &mut self.tls) else { return received };
+        if let Err(error) = tls.receive(&wire[..*octets], plain) {
+            return Received::TlsFailed(error);
+        }
+        // The proper end. A bare end of the stream ends the input as well: what it cut off is not complete.
+        self.is_input_over = tls.peer_has_closed();
+        received
     }
 
     /// Reads once into `buffer`. A read that does not fill it ends reading without one more system call, unless an end
@@ -242,6 +349,9 @@ impl<S: Stream> Connection<S> {
 
     /// Writes what waits, once. An error means that the connection is broken.
     pub fn write_pending(&mut self, now_ms: u64) -> Result<(), CloseReason> {
+        if self.tls.is_some() {
+            return self.write_pending_tls(now_ms);
+        }
         while !self.outbox.is_empty() {
             match self.stream.write(self.outbox.pending()) {
                 Ok(0) => return Err(CloseReason::Reset),
@@ -255,6 +365,30 @@ impl<S: Stream> Connection<S> {
             }
         }
         Ok(())
+    }
+
+    /// The same with TLS, of which no more is encrypted than was written: a slow reader costs two outboxes. Behind the
+    /// last word it says that nothing follows.
+    fn write_pending_tls(&mut self, now_ms: u64) -> Result<(), CloseReason> {
+        let Some(tls) = &mut self.tls else { return Ok(()) };
+        loop {
+            let mut counted = Counted { stream: &mut self.stream, octets: 0 };
+            let is_flushed = tls.flush(&mut counted);
+            if counted.octets > 0 {
+                self.progress_ms = now_ms;
+            }
+            if !is_flushed.map_err(|_| CloseReason::Reset)? {
+                return Ok(());
+            }
+            if self.outbox.is_empty() && matches!(self.phase, Phase::Finishing(_)) {
+                tls.close();
+            } else {
+                self.outbox.advance(tls.send([self.outbox.pending(), b""]));
+            }
+            if !tls.wants_write() {
+                return Ok(());
+            }
+        }
     }
 
     /// Whether it brings a large message: nobody feels whether that comes a turn earlier.
@@ -323,8 +457,9 @@ impl<S: Stream> Connection<S> {
         match self.phase {
             Phase::Proxied(until_ms) => return Some(Deadline::Close(until_ms, CloseReason::NoProxyHeader)),
             Phase::Greeting(until_ms) => return Some(Deadline::Greet(until_ms)),
+            Phase::Handshake { look_ms, .. } => return Some(Deadline::Handshake(look_ms)),
             Phase::Lingering { reason, until_ms, .. } => return Some(Deadline::Close(until_ms, reason)),
-            Phase::Finishing(_) | Phase::Open if !self.outbox.is_empty() => {
+            Phase::Finishing(_) | Phase::StartTls | Phase::Open if !self.is_written() => {
                 let write =
                     Deadline::Close(self.progress_ms + WRITE_TIMEOUT_SECS * 1000, CloseReason::WriteTimeout);
                 // Who takes an octet a minute does not stay for ever.
@@ -334,10 +469,10 @@ impl<S: Stream> Connection<S> {
                 );
                 return Some(if write.ms() <= session.ms() { write } else { session });
             }
-            Phase::Finishing(_) | Phase::Open if self.is_parked => {
+            Phase::Finishing(_) | Phase::StartTls | Phase::Open if self.is_parked => {
                 return self.late_no.map(|(due_ms, _)| Deadline::SayNo(due_ms));
             }
-            Phase::Finishing(_) | Phase::Open => {}
+            Phase::Finishing(_) | Phase::StartTls | Phase::Open => {}
         }
         let session = Deadline::Dismiss(session_ms, Reply::SESSION_TIMEOUT, CloseReason::SessionTimeout);
         let own = if self.session.awaits_data() {
@@ -360,10 +495,12 @@ impl<S: Stream> Connection<S> {
     }
 
     /// What to do once everything is written: whether the connection can be closed now. Otherwise it lingers, throwing
-    /// input away, for a close over unread input would send a reset and destroy the last reply.
+    /// input away, for a close over unread input would send a reset and destroy the last reply. With TLS the client's
+    /// close_notify is to come yet.
     pub fn finish(&mut self, reason: CloseReason, now_ms: u64) -> bool {
         let nothing_behind = matches!(reason, CloseReason::Client | CloseReason::Reset)
             || reason == CloseReason::Session(smtp::CloseReason::Quit)
+                && self.tls.is_none()
                 && self.carry.is_empty()
                 && !self.may_be_readable;
         self.carry = Vec::new();
@@ -378,7 +515,7 @@ impl<S: Stream> Connection<S> {
     pub fn linger(&mut self, buffer: &mut [u8]) -> bool {
         loop {
             match self.receive(buffer) {
-                Received::End | Received::Broken => return true,
+                Received::End | Received::Broken | Received::TlsFailed(_) => return true,
                 Received::Nothing => return false,
                 Received::Octets(octets) => {
                     let Phase::Lingering { discarded, .. } = &mut self.phase else {
@@ -394,6 +531,30 @@ impl<S: Stream> Connection<S> {
                 }
             }
         }
+    }
+}
+
+/// A stream, and how many octets it took.
+struct Counted<'a, S> {
+    stream: &'a mut S,
+    octets: usize,
+}
+
+impl<S: Write> Write for Counted<'_, S> {
+    fn write(&mut self, octets: &[u8]) -> io::Result<usize> {
+        let count = self.stream.write(octets)?;
+        self.octets += count;
+        Ok(count)
+    }
+
+    fn write_vectored(&mut self, slices: &[io::IoSlice<'_>]) -> io::Result<usize> {
+        let count = self.stream.write_vectored(slices)?;
+        self.octets += count;
+        Ok(count)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.stream.flush()
     }
 }
 

@@ -6,7 +6,7 @@ use log::{error, info};
 
 use super::Server;
 use super::connection::{CloseReason, Deadline, Phase, Received, Stream};
-use crate::limits::{BULK_PER_TURN, COMMANDS_RECEIVED_MAX, READ_PER_TURN};
+use crate::limits::{BULK_PER_TURN, COMMANDS_RECEIVED_MAX, READ_PER_TURN, RECEIVE_BUFFER};
 use crate::log_value::Escaped;
 use crate::net::slots::Key;
 use crate::net::timers::Now;
@@ -21,12 +21,14 @@ enum Wants {
 }
 
 impl<S: Stream> Server<S> {
-    /// Drives each ready connection once, by a fair share; then those with large messages, by one share for all.
+    /// Drives each ready connection once, by a fair share; then some of those in a handshake; then those with large
+    /// messages, by one share for all.
     pub(super) fn drive_ready(&mut self, now: Now) {
         for _ in 0..self.ready.len() {
             let Some(key) = self.ready.pop_front() else { break };
             self.drive_on(key, READ_PER_TURN, now);
         }
+        self.shake_ready(now);
         let mut share = BULK_PER_TURN;
         for _ in 0..self.bulk.len() {
             if share == 0 {
@@ -38,20 +40,21 @@ impl<S: Stream> Server<S> {
     }
 
     /// Drives a ready connection by a share of octets to read; gives how many were read.
-    fn drive_on(&mut self, key: Key, share: usize, now: Now) -> usize {
+    pub(super) fn drive_on(&mut self, key: Key, share: usize, now: Now) -> usize {
         let Some(connection) = self.connections.get_mut(key) else { return 0 };
         connection.is_listed = false;
         match connection.phase {
             Phase::Proxied(_) => self.await_header(key, now),
-            Phase::Greeting(until_ms) => self.await_greeting(key, until_ms, now),
+            Phase::Greeting(_) => self.await_greeting(key, now),
             Phase::Open => {}
+            Phase::Handshake { .. } => self.shake(key, now),
             Phase::Lingering { reason, .. } => {
-                if connection.linger(&mut self.buffer) {
+                if connection.linger(&mut self.buffers.wire) {
                     self.close(key, reason);
                 }
                 return 0;
             }
-            Phase::Finishing(_) => return 0,
+            Phase::StartTls | Phase::Finishing(_) => return 0,
         }
         let read = self.drive(key, share, now);
         if self.stop.is_some() {
@@ -65,28 +68,40 @@ impl<S: Stream> Server<S> {
     }
 
     /// Looks for input before the banner, and says the banner when its time has come.
-    pub(super) fn await_greeting(&mut self, key: Key, until_ms: u64, now: Now) {
+    pub(super) fn await_greeting(&mut self, key: Key, now: Now) {
         let Some(connection) = self.connections.get_mut(key) else { return };
-        // Some may have come with a proxy's header already.
-        if connection.carry.is_empty() && connection.may_be_readable {
-            match connection.receive(&mut self.buffer[..COMMANDS_RECEIVED_MAX]) {
-                Received::Octets(octets) => connection.carry = self.buffer[..octets].to_vec(),
-                Received::Nothing => {}
-                Received::End => return self.close(key, CloseReason::Client),
-                Received::Broken => return self.close(key, CloseReason::Reset),
-            }
+        // Some may have come with a proxy's header already; then it waits as carry.
+        let (received, input) = connection.input(&mut self.buffers, COMMANDS_RECEIVED_MAX);
+        let talk = input.to_vec();
+        match received {
+            Received::Octets(_) | Received::Nothing => {}
+            Received::End => return self.close(key, CloseReason::Client),
+            Received::Broken => return self.close(key, CloseReason::Reset),
+            Received::TlsFailed(error) => return self.tls_failed(key, &error, now),
         }
-        if !connection.carry.is_empty() {
-            self.counters.early_talkers += 1;
-            if !self.options.greeting_delay.is_zero() {
-                let reason = CloseReason::Session(smtp::CloseReason::Dismissed);
-                return self.dismiss(key, Reply::EARLY_TALKER, reason, now);
-            }
-            connection.has_fresh_carry = true;
+        if !talk.is_empty() {
+            self.talked_early(key, talk, now);
         }
-        if until_ms <= now.ms() {
+        self.greet_if_due(key, now);
+    }
+
+    pub(super) fn greet_if_due(&mut self, key: Key, now: Now) {
+        let Some(connection) = self.connections.get(key) else { return };
+        if matches!(connection.phase, Phase::Greeting(until_ms) if until_ms <= now.ms()) {
             self.greet(key, now);
         }
+    }
+
+    /// A client spoke before the banner: that is refused where the banner is held back, and else taken like any input.
+    pub(super) fn talked_early(&mut self, key: Key, talk: Vec<u8>, now: Now) {
+        self.counters.early_talkers += 1;
+        if !self.options.greeting_delay.is_zero() {
+            let reason = CloseReason::Session(smtp::CloseReason::Dismissed);
+            return self.dismiss(key, Reply::EARLY_TALKER, reason, now);
+        }
+        let Some(connection) = self.connections.get_mut(key) else { return };
+        connection.carry = talk;
+        connection.has_fresh_carry = true;
     }
 
     fn greet(&mut self, key: Key, now: Now) {
@@ -101,33 +116,28 @@ impl<S: Stream> Server<S> {
     /// of that it had.
     fn drive(&mut self, key: Key, share: usize, now: Now) -> usize {
         let mut left = share;
-        // The buffer is lent to this loop, so that the session can be answered by the rest of the server.
-        let mut buffer = std::mem::take(&mut self.buffer);
+        // The buffers are lent to this loop, so that the session can be answered by the rest of the server.
+        let mut buffers = std::mem::take(&mut self.buffers);
         while let Some(connection) = self.connections.get_mut(key) {
             if connection.phase != Phase::Open || !connection.can_advance() || left == 0 {
                 break;
             }
-            let mut filled = connection.carry.len();
-            buffer[..filled].copy_from_slice(&connection.carry);
-            connection.carry = Vec::new();
-            connection.has_fresh_carry = false;
             // Commands are read by less, for what a client pipelines beyond the outbox's bound stays as carry.
-            let end = if connection.session.is_in_data() { buffer.len() } else { COMMANDS_RECEIVED_MAX };
-            if connection.may_be_readable && filled < end {
-                match connection.receive(&mut buffer[filled..end]) {
-                    Received::Octets(octets) => {
-                        filled += octets;
-                        left = left.saturating_sub(octets);
-                    }
-                    Received::Nothing => {}
-                    Received::End => connection.is_input_over = true,
-                    Received::Broken => {
-                        self.close(key, CloseReason::Reset);
-                        break;
-                    }
+            let end = if connection.session.is_in_data() { RECEIVE_BUFFER } else { COMMANDS_RECEIVED_MAX };
+            let (received, input) = connection.input(&mut buffers, end);
+            let mut failure = None;
+            match received {
+                Received::Octets(octets) => left = left.saturating_sub(octets),
+                Received::Nothing => {}
+                Received::End => connection.is_input_over = true,
+                Received::Broken => {
+                    self.close(key, CloseReason::Reset);
+                    break;
                 }
+                // What came before was said by the client for certain: an end of mail data, perhaps.
+                Received::TlsFailed(error) => failure = Some(error),
             }
-            match catch_unwind(AssertUnwindSafe(|| self.advance(key, &buffer[..filled], now))) {
+            match catch_unwind(AssertUnwindSafe(|| self.advance(key, input, now))) {
                 Ok(Wants::Input) => self.end_if_input_is_over(key),
                 Ok(Wants::Nothing) => {}
                 Err(_) => {
@@ -136,8 +146,11 @@ impl<S: Stream> Server<S> {
                     break;
                 }
             }
+            if let Some(error) = failure {
+                self.tls_failed(key, &error, now);
+            }
         }
-        self.buffer = buffer;
+        self.buffers = buffers;
         share - left
     }
 
@@ -192,7 +205,11 @@ impl<S: Stream> Server<S> {
                         break;
                     }
                 }
-                Need::StartTls => unreachable!("no profile offers it yet"),
+                Need::StartTls => {
+                    assert_eq!(consumed, input.len(), "the session ends if anything stands behind STARTTLS");
+                    connection.phase = Phase::StartTls;
+                    break;
+                }
                 Need::Close(reason) => {
                     connection.phase = Phase::Finishing(CloseReason::Session(reason));
                     break;
@@ -296,6 +313,7 @@ impl<S: Stream> Server<S> {
                 self.list(key);
             }
             Deadline::SayNo(_) => self.say_no(key, now),
+            Deadline::Handshake(_) => self.judge_handshake(key, now),
             Deadline::Judge(_) => {
                 if !connection.judge_minute(now.ms()) {
                     self.counters.timeouts += 1;
@@ -333,7 +351,8 @@ impl<S: Stream> Server<S> {
                 continue;
             }
             match connection.phase {
-                Phase::Finishing(reason) if connection.outbox.is_empty() => {
+                Phase::StartTls if connection.is_written() => self.begin_tls(key, &[], now),
+                Phase::Finishing(reason) if connection.is_written() => {
                     if connection.finish(reason, now.ms()) {
                         self.close(key, reason);
                         continue;

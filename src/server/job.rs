@@ -4,9 +4,10 @@ use std::io;
 use std::sync::Arc;
 
 use super::courier::{DeliveryDone, DeliveryJob};
-use crate::accounts::PasswordCheck;
+use crate::accounts::{Accounts, PasswordCheck};
 use crate::mailbox::MailboxPath;
 use crate::net::slots::Key;
+use crate::net::tls::ServerTls;
 use crate::spool::{Batch, Committed, Prepare, Prepared, SpillDone, SpillJob};
 
 /// Something that would block the loop.
@@ -66,4 +67,15 @@ pub enum Completion {
     },
     /// Of [`Job::Measure`]: octets.
     Measured(MailboxPath, io::Result<u64>),
+    /// Of no job: somebody changed what the server was started with.
+    Reloaded(Reload),
+}
+
+/// What was read anew, as far as it changed. What cannot be used is not here: the old holds on.
+#[derive(Debug, Default)]
+pub struct Reload {
+    /// What new connections begin TLS with.
+    pub tls: Option<ServerTls>,
+    /// The accounts there are now.
+    pub accounts: Option<Arc<Accounts>>,
 }

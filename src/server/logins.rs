@@ -86,8 +86,11 @@ impl<S: Stream> Server<S> {
     }
 
     fn binding(&self, key: Key, binding: ChannelBinding) -> Option<Vec<u8>> {
-        let _ = (key, binding); // TLS
-        None
+        let tls = self.connections.get(key)?.tls.as_ref()?;
+        match binding {
+            ChannelBinding::Exporter => tls.exporter().map(Vec::from),
+            ChannelBinding::ServerEndPoint => tls.server_end_point(),
+        }
     }
 
     /// Has a worker judge a password, if not too many wait for it.

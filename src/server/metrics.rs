@@ -30,6 +30,12 @@ pub struct Counters {
     pub timeouts: u64,
     /// Connections that were reset, or that a client closed within a transaction.
     pub aborted: u64,
+    /// Handshakes of TLS that came to their end.
+    pub handshakes: u64,
+    /// Those of them that went on from an earlier session.
+    pub handshakes_resumed: u64,
+    /// Connections on which a handshake, or TLS behind it, came to nothing.
+    pub tls_failed: u64,
     /// Messages answered with 250.
     pub accepted: u64,
     /// Octets of mail data in them.
@@ -61,7 +67,7 @@ impl fmt::Display for Counters {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(
             f,
-            "connections={} connections_refused={} connections_limited={} messages_limited={} proxy_errors={} logins={} logins_failed={} logins_put_off={} logins_refused={} early_talkers={} timeouts={} aborted={} accepted={} accepted_octets={} \
+            "connections={} connections_refused={} connections_limited={} messages_limited={} proxy_errors={} logins={} logins_failed={} logins_put_off={} logins_refused={} early_talkers={} timeouts={} aborted={} handshakes={} handshakes_resumed={} tls_failed={} accepted={} accepted_octets={} \
              rejected={} refused={} commits={} sync_ms={} delivered={} delivery_failures={} held={} released={} removed={} quarantined={}",
             self.connections,
             self.connections_refused,
@@ -75,6 +81,9 @@ impl fmt::Display for Counters {
             self.early_talkers,
             self.timeouts,
             self.aborted,
+            self.handshakes,
+            self.handshakes_resumed,
+            self.tls_failed,
             self.accepted,
             self.accepted_octets,
             self.rejected,

@@ -18,6 +18,7 @@ mod policy;
 mod proxied;
 mod queue;
 mod quotas;
+mod securing;
 mod spilling;
 
 use std::collections::{HashMap, VecDeque};
@@ -29,27 +30,31 @@ use log::{debug, info};
 
 use crate::QueueId;
 use crate::accounts::Accounts;
-use crate::limits::{CONNECTIONS_RESERVED, RECEIVE_BUFFER};
+use crate::limits::CONNECTIONS_RESERVED;
 use crate::log_value::Escaped;
 use crate::net::slots::{Key, Slots};
 use crate::net::timers::{Now, Timers};
-use crate::smtp::{Profile, Reply, Session};
+use crate::net::tls::ServerTls;
+use crate::smtp::{Offer, Profile, Reply, Security, Session};
 use crate::spool::{Pending, SpillJob, Spool};
 use acceptance::{DateText, Store, Waiting};
 pub use clients::ClientLimits;
 use clients::Clients;
-use connection::{CloseReason, Connection, Phase, Stream};
+use connection::{Buffers, CloseReason, Connection, Phase, Stream};
 use job::{Completion, Job};
 use logins::Logins;
 use metrics::Counters;
-pub use options::{Deliver, Durability, Options};
+pub use options::{Deliver, Durability, Options, Service};
 use queue::{Entry, Kept, Queue};
 use quotas::Quotas;
 
 /// The server: all sessions, the log, the queue.
 pub struct Server<S> {
     options: Options,
-    profile: Arc<Profile>,
+    /// By service.
+    profiles: [Arc<Profile>; Service::ALL.len()],
+    /// What TLS begins with; without it, none does.
+    tls: Option<ServerTls>,
     connections: Slots<Connection<S>>,
     clients: Clients,
     accounts: Arc<Accounts>,
@@ -60,6 +65,11 @@ pub struct Server<S> {
     /// Those of them that bring large messages: they share a part of each turn, so that nobody's command waits for
     /// all of theirs.
     bulk: VecDeque<Key>,
+    /// Those of them that are in a handshake: a few have theirs in each turn.
+    shaking: VecDeque<Key>,
+    /// All that are in a handshake, and some that no longer are, in the order in which they began; and how many are.
+    handshakes: VecDeque<Key>,
+    handshakes_open: usize,
     /// Connections that may have something to write, each once.
     dirty: Vec<Key>,
     timers: Timers,
@@ -76,7 +86,7 @@ pub struct Server<S> {
     queue: Queue,
     /// Octets of mail data in memory: arriving, being committed, or waiting in memory for delivery.
     memory: u64,
-    buffer: Box<[u8]>,
+    buffers: Buffers,
     date: DateText,
     counters: Counters,
     stop: Option<Stopping>,
@@ -127,13 +137,9 @@ pub enum End {
 }
 
 impl<S: Stream> Server<S> {
-    /// A server that puts what it accepts into `log`, and delivers what is left in there. Its nonces are made of
-    /// `nonce_key`: 32 random octets, others at each start.
+    /// A server that puts what it accepts into `log`, and delivers what is left in there. It has no TLS and no accounts.
+    /// Its nonces are made of `nonce_key`: 32 random octets, others at each start.
     pub fn new(options: Options, log: Log, nonce_key: [u8; 32]) -> Server<S> {
-        let remark = match options.durability {
-            Durability::Disk => "",
-            Durability::None => "NOT DURABLE (mail is kept in memory only)",
-        };
         let mut queue = Queue::default();
         let store = match log {
             Log::Spool(spool, pending) => {
@@ -146,12 +152,8 @@ impl<S: Stream> Server<S> {
         };
         let connections = Slots::with_capacity(options.connections_max.min(CONNECTIONS_RESERVED));
         Server {
-            profile: Arc::new(Profile::new(
-                &options.hostname,
-                remark,
-                options.message_size_max,
-                options.recipients_max,
-            )),
+            profiles: profiles(&options, None, &Accounts::default()),
+            tls: None,
             clients: Clients::new(options.client_limits.clone()),
             accounts: Arc::default(),
             logins: Logins::new(nonce_key),
@@ -160,6 +162,9 @@ impl<S: Stream> Server<S> {
             connections,
             ready: VecDeque::new(),
             bulk: VecDeque::new(),
+            shaking: VecDeque::new(),
+            handshakes: VecDeque::new(),
+            handshakes_open: 0,
             dirty: Vec::new(),
             timers: Timers::default(),
             store,
@@ -170,7 +175,7 @@ impl<S: Stream> Server<S> {
             is_log_short: false,
             queue,
             memory: 0,
-            buffer: vec![0; RECEIVE_BUFFER].into(),
+            buffers: Buffers::new(),
             date: DateText::default(),
             counters: Counters::default(),
             stop: None,
@@ -179,30 +184,67 @@ impl<S: Stream> Server<S> {
         }
     }
 
-    /// Takes a new connection. None if there are too many already, or the server stops: the client was told.
-    pub fn accept(&mut self, stream: S, client: SocketAddr, now: Now) -> Option<Key> {
+    /// The same with TLS, before the first connection. Without, STARTTLS is not offered, and a service that is in TLS from
+    /// the start closes each connection.
+    pub fn with_tls(self, tls: ServerTls) -> Server<S> {
+        let profiles = profiles(&self.options, Some(&tls), &self.accounts);
+        Server { profiles, tls: Some(tls), ..self }
+    }
+
+    /// The same with accounts.
+    pub fn with_accounts(self, accounts: Arc<Accounts>) -> Server<S> {
+        let profiles = profiles(&self.options, self.tls.as_ref(), &accounts);
+        Server { profiles, accounts, ..self }
+    }
+
+    /// Takes a new connection to a service. None if there are too many already, or the server stops: the client was told.
+    pub fn accept(&mut self, stream: S, client: SocketAddr, service: Service, now: Now) -> Option<Key> {
         if self.stop.is_some() || self.connections.len() >= self.options.connections_max {
-            self.turn_away(stream, client);
+            self.turn_away(stream, client, service);
             return None;
         }
         let is_proxied = self.is_proxy(client);
         if !is_proxied && !self.clients.may_connect(client.ip(), now.ms()) {
             self.tell_limited(client);
-            say_last(stream, Reply::CLIENT_CONNECTIONS);
+            say_last(stream, service, Reply::CLIENT_CONNECTIONS);
             return None;
         }
         self.counters.connections += 1;
-        let phase = self.first_phase(is_proxied, now);
-        let session = Session::new(self.profile.clone());
-        let key = self.connections.insert(Connection::new(stream, client, session, phase, now.ms()));
-        self.list(key);
-        Some(key)
+        let session = Session::new(self.profiles[service as usize].clone());
+        let phase = if is_proxied { self.proxied(now) } else { self.greeting(now) };
+        let connection = Connection::new(stream, client, service, session, phase, now.ms());
+        let key = self.connections.insert(connection);
+        if is_proxied {
+            self.list(key);
+        } else {
+            self.begin(key, Vec::new(), now);
+        }
+        self.connections.get(key).map(|_| key)
+    }
+
+    /// Begins to serve a connection whose client is known, and which sent this already: with TLS or with the banner.
+    fn begin(&mut self, key: Key, sent: Vec<u8>, now: Now) {
+        let greeting = self.greeting(now);
+        let Some(connection) = self.connections.get_mut(key) else { return };
+        match connection.service {
+            Service::Submissions => self.begin_tls(key, &sent, now),
+            Service::Smtp | Service::Submission => {
+                connection.phase = greeting;
+                connection.carry = sent;
+                self.list(key);
+            }
+        }
+    }
+
+    /// The phase of a connection that is ready for its banner.
+    fn greeting(&self, now: Now) -> Phase {
+        Phase::Greeting(now.ms() + self.options.greeting_delay.as_millis() as u64)
     }
 
     /// Turns a connection away with 421: one write that does not block; if it finds no room, the close says as much.
-    pub fn turn_away(&mut self, stream: S, client: SocketAddr) {
+    pub fn turn_away(&mut self, stream: S, client: SocketAddr, service: Service) {
         let reply = if self.stop.is_some() { Reply::SHUTTING_DOWN } else { Reply::TOO_MANY_CONNECTIONS };
-        say_last(stream, reply);
+        say_last(stream, service, reply);
         self.counters.connections_refused += 1;
         debug!("turned away client={client}");
     }
@@ -222,7 +264,7 @@ impl<S: Stream> Server<S> {
         let Some(connection) = self.connections.get_mut(key) else { return };
         connection.may_be_readable |= readable || read_closed;
         connection.read_closed |= read_closed;
-        if writable && !connection.outbox.is_empty() && !connection.is_dirty {
+        if writable && !connection.is_written() && !connection.is_dirty {
             connection.is_dirty = true;
             self.dirty.push(key);
         }
@@ -242,6 +284,7 @@ impl<S: Stream> Server<S> {
                 self.password_checked(key, &user, account, now);
             }
             Completion::Measured(mailbox, octets) => self.quotas.measured(&mailbox, octets, now.ms()),
+            Completion::Reloaded(reload) => self.reloaded(reload),
         }
     }
 
@@ -304,7 +347,12 @@ impl<S: Stream> Server<S> {
             && !connection.is_listed
         {
             connection.is_listed = true;
-            if connection.is_bulk() { &mut self.bulk } else { &mut self.ready }.push_back(key);
+            let list = match connection.phase {
+                Phase::Handshake { .. } => &mut self.shaking,
+                _ if connection.is_bulk() => &mut self.bulk,
+                _ => &mut self.ready,
+            };
+            list.push_back(key);
         }
     }
 
@@ -328,6 +376,13 @@ impl<S: Stream> Server<S> {
     }
 
     fn dismiss_if_idle(&mut self, key: Key, now: Now) {
+        if self
+            .connections
+            .get(key)
+            .is_some_and(|connection| matches!(connection.phase, Phase::Handshake { .. }))
+        {
+            return self.close(key, CloseReason::Shutdown); // there is no way yet to say it
+        }
         if let Some(connection) = self.connections.get(key)
             && matches!(connection.phase, Phase::Open | Phase::Greeting(_) | Phase::Proxied(_))
             && !connection.is_parked
@@ -350,7 +405,8 @@ impl<S: Stream> Server<S> {
             },
             self.stop.filter(|_| !is_over).map(|stop| stop.until_ms),
         ];
-        let has_work = !self.ready.is_empty() || !self.bulk.is_empty() || !self.dirty.is_empty();
+        let lists = [&self.ready, &self.bulk, &self.shaking];
+        let has_work = lists.iter().any(|list| !list.is_empty()) || !self.dirty.is_empty();
         let sleep = if has_work || end.is_some() {
             Some(Duration::ZERO)
         } else {
@@ -397,6 +453,7 @@ impl<S: Stream> Server<S> {
     }
 
     fn close(&mut self, key: Key, reason: CloseReason) {
+        self.handshake_is_over(key);
         let Some(mut connection) = self.connections.remove(key) else { return };
         self.memory -= connection.charged as u64;
         if let Some(spilling) = connection.spilling.take() {
@@ -416,7 +473,39 @@ impl<S: Stream> Server<S> {
     }
 }
 
-/// Says one thing to a connection that is not served, and closes it.
-fn say_last(mut stream: impl Stream, reply: Reply) {
-    let _ = stream.write(format!("{}\r\n", reply.text()).as_bytes());
+/// Says one thing to a connection that is not served, and closes it. Where TLS comes first the close says it alone: a
+/// handshake is not spent on that.
+fn say_last(mut stream: impl Stream, service: Service, reply: Reply) {
+    if service != Service::Submissions {
+        let _ = stream.write(format!("{}\r\n", reply.text()).as_bytes());
+    }
+}
+
+/// By service, what all its sessions have in common.
+fn profiles(
+    options: &Options,
+    tls: Option<&ServerTls>,
+    accounts: &Accounts,
+) -> [Arc<Profile>; Service::ALL.len()] {
+    Service::ALL.map(|service| Arc::new(profile(options, service, tls, accounts)))
+}
+
+fn profile(options: &Options, service: Service, tls: Option<&ServerTls>, accounts: &Accounts) -> Profile {
+    let remark = match options.durability {
+        Durability::Disk => "",
+        Durability::None => "NOT DURABLE (mail is kept in memory only)",
+    };
+    let is_for_users = service != Service::Smtp;
+    let auth = match options.allow_plaintext_auth {
+        // Where nobody could log in nothing is offered.
+        _ if !is_for_users && accounts.is_empty() => Offer::Never,
+        true => Offer::Always,
+        false => Offer::InTls,
+    };
+    let starttls = tls.is_some() && service != Service::Submissions;
+    Profile::new(&options.hostname, remark, options.message_size_max, options.recipients_max).with(Security {
+        starttls,
+        auth,
+        auth_required: is_for_users,
+    })
 }

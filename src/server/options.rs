@@ -15,6 +15,8 @@ pub struct Options {
     pub local_domains: Vec<String>,
     /// Whether a sender of ours that no account has is refused.
     pub require_known_sender: bool,
+    /// Whether passwords may come without TLS.
+    pub allow_plaintext_auth: bool,
     /// What becomes of accepted mail.
     pub deliver: Deliver,
     /// What a 250 means.
@@ -64,4 +66,38 @@ pub enum Durability {
     Disk,
     /// The message is in memory: for comparisons only.
     None,
+}
+
+/// What a listener is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Service {
+    /// Mail from everywhere for here (RFC 5321): TLS by STARTTLS, where there is a certificate.
+    Smtp,
+    /// Mail from our users (RFC 6409): TLS by STARTTLS.
+    Submission,
+    /// The same in TLS from the first octet (RFC 8314 3.3).
+    Submissions,
+}
+
+impl Service {
+    /// All of them.
+    pub const ALL: [Service; 3] = [Service::Smtp, Service::Submission, Service::Submissions];
+
+    /// The option that names its addresses.
+    pub fn key(self) -> &'static str {
+        match self {
+            Service::Smtp => "listen",
+            Service::Submission => "listen-submission",
+            Service::Submissions => "listen-submissions",
+        }
+    }
+
+    /// Its name among the registered services.
+    pub fn name(self) -> &'static str {
+        match self {
+            Service::Smtp => "smtp",
+            Service::Submission => "submission",
+            Service::Submissions => "submissions",
+        }
+    }
 }

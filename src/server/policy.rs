@@ -4,8 +4,9 @@
 //! Without accounts every address of a local domain is a mailbox. Once there are any, an address is a mailbox if it is an
 //! account's, or one that leads to an account, or postmaster's (RFC 5321 4.5.1). Nothing is relayed, for nobody.
 
-use super::Server;
 use super::connection::{Connection, Stream};
+use super::job::Reload;
+use super::{Server, profiles};
 use crate::limits::UNKNOWN_RECIPIENTS_PER_CONNECTION;
 use crate::mailbox::MailboxPath;
 use crate::net::slots::Key;
@@ -99,6 +100,18 @@ impl<S: Stream> Server<S> {
         } else {
             Reply::NO_SUCH_MAILBOX
         }
+    }
+
+    /// Goes on with what was read anew: for new connections, what they begin TLS with and are offered; for all, who has an
+    /// account.
+    pub(super) fn reloaded(&mut self, reload: Reload) {
+        if let Some(tls) = reload.tls {
+            self.tls = Some(tls);
+        }
+        if let Some(accounts) = reload.accounts {
+            self.accounts = accounts;
+        }
+        self.profiles = profiles(&self.options, self.tls.as_ref(), &self.accounts);
     }
 
     fn is_local(&self, domain_key: &str) -> bool {

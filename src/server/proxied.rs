@@ -7,6 +7,7 @@ use log::{debug, info};
 
 use super::Server;
 use super::connection::{CloseReason, Phase, Received, Stream};
+use super::options::Service;
 use crate::limits::{COMMANDS_RECEIVED_MAX, PROXY_HEADER_SECS};
 use crate::log_value::Escaped;
 use crate::net::network::Network;
@@ -21,35 +22,27 @@ impl<S: Stream> Server<S> {
         Network::any_contains(&self.options.trusted_proxies, address.ip())
     }
 
-    /// The phase of a new connection.
-    pub(super) fn first_phase(&self, is_proxied: bool, now: Now) -> Phase {
-        match is_proxied {
-            true => Phase::Proxied(now.ms() + PROXY_HEADER_SECS * 1000),
-            false => Phase::Greeting(now.ms() + self.options.greeting_delay.as_millis() as u64),
-        }
+    /// The phase of a new connection from there.
+    pub(super) fn proxied(&self, now: Now) -> Phase {
+        Phase::Proxied(now.ms() + PROXY_HEADER_SECS * 1000)
     }
 
     /// Reads on in a proxy's header. What is none, or ends before its end, ends the connection without a word: there is
     /// nobody whom it could be for.
     pub(super) fn await_header(&mut self, key: Key, now: Now) {
         let Some(connection) = self.connections.get_mut(key) else { return };
-        if !connection.may_be_readable {
-            return;
-        }
-        let begun = connection.carry.len();
-        self.buffer[..begun].copy_from_slice(&connection.carry);
-        let octets = match connection.receive(&mut self.buffer[begun..COMMANDS_RECEIVED_MAX]) {
-            Received::Octets(octets) => octets,
-            Received::Nothing => return,
+        let (received, input) = connection.input(&mut self.buffers, COMMANDS_RECEIVED_MAX);
+        match received {
+            Received::Octets(_) | Received::Nothing => {}
             Received::End => return self.close(key, CloseReason::Client),
             Received::Broken => return self.close(key, CloseReason::Reset),
-        };
-        let input = &self.buffer[..begun + octets];
+            Received::TlsFailed(_) => unreachable!("TLS begins behind the header"),
+        }
         match proxy::parse(input) {
             Header::Partial => connection.carry = input.to_vec(),
             Header::Whole { consumed, source } => {
-                connection.carry = input[consumed..].to_vec();
-                self.introduce(key, source, now);
+                let sent = input[consumed..].to_vec();
+                self.introduce(key, source, sent, now);
             }
             Header::Bad => return self.close(key, CloseReason::BadProxyHeader),
         }
@@ -57,23 +50,28 @@ impl<S: Stream> Server<S> {
     }
 
     /// Whose connection it is has been said; if nobody's but the proxy's own, as when it looks whether we are well, its
-    /// connections have no limit. What stood behind the header is in the carry.
-    fn introduce(&mut self, key: Key, source: Option<SocketAddr>, now: Now) {
-        let phase = self.first_phase(false, now);
+    /// connections have no limit. Behind the header came what was `sent`.
+    fn introduce(&mut self, key: Key, source: Option<SocketAddr>, sent: Vec<u8>, now: Now) {
         let Some(connection) = self.connections.get_mut(key) else { return };
-        connection.phase = phase;
         if let Some(source) = source {
             let client = SocketAddr::new(source.ip().to_canonical(), source.port());
             debug!("proxy={} speaks for client={client}", connection.client);
             connection.client = client;
+            let is_in_tls = connection.service == Service::Submissions;
             if !self.clients.may_connect(client.ip(), now.ms()) {
                 self.tell_limited(client);
                 let reason = CloseReason::Session(smtp::CloseReason::Dismissed);
-                return self.dismiss(key, Reply::CLIENT_CONNECTIONS, reason, now);
+                // Where TLS comes first the close says it alone.
+                return match is_in_tls {
+                    true => self.close(key, reason),
+                    false => self.dismiss(key, Reply::CLIENT_CONNECTIONS, reason, now),
+                };
             }
         }
-        if let Phase::Greeting(until_ms) = phase {
-            self.await_greeting(key, until_ms, now);
+        self.begin(key, sent, now);
+        if self.connections.get(key).is_some_and(|connection| matches!(connection.phase, Phase::Greeting(_)))
+        {
+            self.await_greeting(key, now);
         }
     }
 

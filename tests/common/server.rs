@@ -12,8 +12,11 @@ use tempfile::TempDir;
 /// A running fastsmtp. Dropping it kills it.
 pub struct Server {
     pub child: Child,
-    /// Where it listens, in the order of its listeners.
+    /// Where it listens for mail from everywhere, in the order of its listeners.
     pub addresses: Vec<SocketAddr>,
+    /// Where it listens for submissions: with STARTTLS, and in TLS from the start.
+    pub submission: Vec<SocketAddr>,
+    pub submissions: Vec<SocketAddr>,
     log: PathBuf,
 }
 
@@ -38,12 +41,19 @@ impl Server {
     pub fn watch(mut child: Child, data: &Path) -> Server {
         let log = log_of(data);
         let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
-        let mut addresses = Vec::new();
+        let (mut addresses, mut submission, mut submissions) = (Vec::new(), Vec::new(), Vec::new());
         loop {
             match lines.next() {
                 Some(Ok(line)) if line == "ready" => break,
                 Some(Ok(line)) => {
-                    let address = line.strip_prefix("listening smtp ").expect("the start-up contract");
+                    let told = line.strip_prefix("listening ").and_then(|told| told.split_once(' '));
+                    let (service, address) = told.expect("the start-up contract");
+                    let addresses = match service {
+                        "smtp" => &mut addresses,
+                        "submission" => &mut submission,
+                        "submissions" => &mut submissions,
+                        _ => panic!("{line}"),
+                    };
                     addresses.push(address.parse().unwrap());
                 }
                 other => {
@@ -54,7 +64,7 @@ impl Server {
                 }
             }
         }
-        Server { child, addresses, log }
+        Server { child, addresses, submission, submissions, log }
     }
 
     pub fn address(&self) -> SocketAddr {

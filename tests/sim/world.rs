@@ -5,7 +5,7 @@ use std::time::Duration;
 use fastsmtp::limits::COMMANDS_RECEIVED_MAX;
 use fastsmtp::net::timers::Now;
 use fastsmtp::server::job::Completion;
-use fastsmtp::server::{ClientLimits, Deliver, Durability, End as ServerEnded, Options, Server};
+use fastsmtp::server::{ClientLimits, Deliver, Durability, End as ServerEnded, Options, Server, Service};
 use fastsmtp::spool::SpoolOptions;
 
 use super::client::{Character, Client, Reads};
@@ -170,6 +170,7 @@ fn options(random: &mut Random) -> Options {
         connections_max: random.within(2..=6),
         client_limits: ClientLimits::default(),
         require_known_sender: false,
+        allow_plaintext_auth: false,
         trusted_proxies: Vec::new(),
         memory: message_size_max * random.pick(&[1, 2, 20]),
         spill_beyond: random.pick(&[100, 1000, 1 << 20]),
@@ -445,7 +446,7 @@ impl World {
             let client = self.clients.iter().position(|client| client.number == number);
             let Some(client) = client else { continue };
             let address = self.clients[client].address;
-            let key = self.server().accept(stream, address, now);
+            let key = self.server().accept(stream, address, Service::Smtp, now);
             self.clients[client].key = key;
         }
     }

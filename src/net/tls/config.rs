@@ -11,10 +11,13 @@ use rustls::crypto::{
 };
 use rustls::pki_types::pem::{self, PemObject};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, UnixTime};
-use rustls::server::ParsedCertificate;
+use rustls::server::{NoServerSessionStorage, ParsedCertificate};
 use rustls::{
     CertificateError, ClientConfig, DigitallySignedStruct, RootCertStore, ServerConfig, SignatureScheme,
 };
+
+use super::certificate::Certificate;
+use crate::limits::TLS_TICKETS;
 
 /// Whom a client believes that a server is who it says.
 #[derive(Debug, Clone, Copy)]
@@ -46,6 +49,9 @@ pub struct ClientTls {
 #[derive(Debug, Clone)]
 pub struct ServerTls {
     pub(super) config: Arc<ServerConfig>,
+    /// See [`Tls::server_end_point`](super::Tls::server_end_point).
+    pub(super) end_point: Option<Arc<[u8]>>,
+    pub(super) certificate: Certificate,
 }
 
 /// Who a server must be, by its certificate.
@@ -90,13 +96,24 @@ impl ClientTls {
 
 impl ServerTls {
     /// Of a server with this chain of certificates, its own first, and the key of its own, each the contents of a PEM
-    /// file.
+    /// file. Sessions are resumed by tickets, whose keys live six hours and are known here alone: none of a server before.
     pub fn new(chain: &[u8], key: &[u8]) -> Result<ServerTls, TlsConfigError> {
-        let key = PrivateKeyDer::from_pem_slice(key).map_err(|_| TlsConfigError::NoKey)?;
+        let chain = certificates(chain)?;
+        let certificate = Certificate::of(&chain[0])?;
+        let key = private_key(key)?;
         let provider: Arc<CryptoProvider> = Arc::new(aws_lc_rs::default_provider());
         let builder = ServerConfig::builder_with_provider(provider).with_safe_default_protocol_versions()?;
-        let config = builder.with_no_client_auth().with_single_cert(certificates(chain)?, key)?;
-        Ok(ServerTls { config: Arc::new(config) })
+        let mut config = builder.with_no_client_auth().with_single_cert(chain, key)?;
+        config.ticketer = aws_lc_rs::Ticketer::new()?;
+        config.session_storage = Arc::new(NoServerSessionStorage {});
+        config.send_tls13_tickets = TLS_TICKETS;
+        let end_point = certificate.end_point.as_deref().map(Arc::from);
+        Ok(ServerTls { config: Arc::new(config), end_point, certificate })
+    }
+
+    /// What its certificate says.
+    pub fn certificate(&self) -> &Certificate {
+        &self.certificate
     }
 }
 
@@ -109,6 +126,12 @@ pub enum TlsConfigError {
     Pem,
     /// No private key in what should be PEM.
     NoKey,
+    /// A private key that a passphrase protects.
+    ProtectedKey,
+    /// The key is another certificate's.
+    OtherKey,
+    /// What should be a certificate is none.
+    NoX509,
     /// The system has no certificates of authorities where they usually are.
     NoSystemAuthorities,
     /// A certificate or key that cannot be used, or the two do not belong together.
@@ -117,7 +140,11 @@ pub enum TlsConfigError {
 
 impl From<rustls::Error> for TlsConfigError {
     fn from(error: rustls::Error) -> TlsConfigError {
-        TlsConfigError::Unusable(error)
+        use rustls::{Error, InconsistentKeys::KeyMismatch};
+        match error {
+            Error::InconsistentKeys(KeyMismatch) => TlsConfigError::OtherKey,
+            error => TlsConfigError::Unusable(error),
+        }
     }
 }
 
@@ -127,6 +154,11 @@ impl fmt::Display for TlsConfigError {
             TlsConfigError::NoCertificate => f.write_str("no certificate (BEGIN CERTIFICATE) in it"),
             TlsConfigError::Pem => f.write_str("it is not PEM as it should be (RFC 7468)"),
             TlsConfigError::NoKey => f.write_str("no private key (BEGIN PRIVATE KEY) in it"),
+            TlsConfigError::ProtectedKey => f.write_str(
+                "a passphrase protects the private key; store it without one, like 'openssl pkey -in KEY -out FILE'",
+            ),
+            TlsConfigError::OtherKey => f.write_str("key and certificate do not belong together"),
+            TlsConfigError::NoX509 => f.write_str("what stands in it as a certificate is none (RFC 5280)"),
             TlsConfigError::NoSystemAuthorities => f.write_str(
                 "the system has no certificates of authorities; install ca-certificates, or name a file of them",
             ),
@@ -136,6 +168,16 @@ impl fmt::Display for TlsConfigError {
 }
 
 impl std::error::Error for TlsConfigError {}
+
+fn private_key(pem: &[u8]) -> Result<PrivateKeyDer<'static>, TlsConfigError> {
+    let is_protected = |mark: &[u8]| pem.windows(mark.len()).any(|octets| octets == mark);
+    match PrivateKeyDer::from_pem_slice(pem) {
+        _ if is_protected(b"BEGIN ENCRYPTED PRIVATE KEY") || is_protected(b"Proc-Type: 4,ENCRYPTED") => {
+            Err(TlsConfigError::ProtectedKey)
+        }
+        key => key.map_err(|_| TlsConfigError::NoKey),
+    }
+}
 
 fn certificates(pem: &[u8]) -> Result<Vec<CertificateDer<'static>>, TlsConfigError> {
     let certificates: Result<Vec<_>, pem::Error> = CertificateDer::pem_slice_iter(pem).collect();

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use super::*;
 use crate::limits::PROXY_HEADER_MAX;
-use crate::server::{ClientLimits, Deliver, Durability, Log, Options};
+use crate::server::{ClientLimits, Deliver, Durability, Log, Options, Service};
 
 const HEADER: &str = "PROXY TCP4 192.0.2.1 198.51.100.1 56324 25\r\n";
 const BANNER: &str = "220 mx.example ESMTP";
@@ -77,6 +77,7 @@ impl World {
             connections_max: 10,
             client_limits: ClientLimits::default(),
             require_known_sender: false,
+            allow_plaintext_auth: false,
             trusted_proxies: vec!["127.0.0.1".parse().unwrap()],
             memory: 1 << 20,
             spill_beyond: 1 << 20,
@@ -98,7 +99,8 @@ impl World {
     fn connect(&mut self) -> Client {
         let pipe = Rc::<RefCell<Pipe>>::default();
         let proxy = SocketAddr::from(([127, 0, 0, 1], 9));
-        let client = Client { key: self.server.accept(End(pipe.clone()), proxy, self.now()), pipe };
+        let client =
+            Client { key: self.server.accept(End(pipe.clone()), proxy, Service::Smtp, self.now()), pipe };
         self.turn();
         client
     }
