@@ -356,6 +356,14 @@ mod tests {
     }
 
     #[test]
+    fn the_keys_that_others_keep_of_the_same_password_are_ours() {
+        let keys = ScramKeys::new("pencil", decode(b"W22ZaJ0SNY7soEsUEjb6gQ==").unwrap(), 4096);
+        assert_eq!(encode(&keys.stored_key), "WG5d8oPm3OtcPnkdi4Uo7BkeZkBFzpcXkuLmtbsT4qY=");
+        assert_eq!(encode(&keys.server_key), "wfPLwcE6nTWhTAmQ7tl2KeoiWGPlZqQxSrmfPwDl2dU=");
+        assert!(!format!("{keys:?}").contains("key"), "no log shows them");
+    }
+
+    #[test]
     fn a_server_that_does_not_know_the_password_is_found_out() {
         for wrong in ["v=6rriTRBi23WpRR/wtup+mMhUZUn/dB5nLTJRsjl95G8=", "v=", "v=6rri"] {
             let judged = rfc_7677().1.verify(wrong.as_bytes());
