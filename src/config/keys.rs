@@ -62,7 +62,7 @@ const TIME: &str = "Time (durations: 500ms, 30s, 5m, 1h; a bare number is second
 const DIAGNOSIS: &str = "Diagnosis";
 
 /// All keys, in the order of `--help` and of `--check-config`.
-pub static KEYS: [Key; 17] = [
+pub static KEYS: [Key; 18] = [
     Key {
         name: "listen",
         value: "ADDR",
@@ -117,8 +117,24 @@ pub static KEYS: [Key; 17] = [
         }),
         show: |config| vec![config.data.display().to_string()],
         default: None,
-        help: "The directory that holds spool/ and mailboxes/; it is created if need be. A relative name starts at \
+        help: "The directory that holds spool/, mailboxes/ and accounts.toml; it is created if need be. A relative name starts at \
                the working directory",
+    },
+    Key {
+        name: "accounts",
+        value: "FILE",
+        heading: MAIL,
+        takes: Takes::One(|config, value| {
+            if value.is_empty() {
+                return Err("the name of the file is empty".to_owned());
+            }
+            config.accounts = Some(PathBuf::from(value));
+            Ok(())
+        }),
+        show: |config| vec![config.accounts_file().display().to_string()],
+        default: Some("accounts.toml in the data directory"),
+        help: "The users with their passwords and addresses, which 'fastsmtp user' writes. Once it has accounts, mail is \
+               taken for their addresses only. A change takes effect without a restart",
     },
     Key {
         name: "local-domain",

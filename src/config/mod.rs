@@ -31,6 +31,8 @@ pub struct Config {
     pub listen: Vec<SocketAddr>,
     /// The directory of spool and mailboxes.
     pub data: PathBuf,
+    /// The file of the accounts, if it does not lie in the data directory: see [`Config::accounts_file`].
+    pub accounts: Option<PathBuf>,
     /// What the server itself is told.
     pub options: Options,
     /// The least important events that are logged.
@@ -103,6 +105,7 @@ impl Config {
         Config {
             listen: vec![SocketAddr::from(([127, 0, 0, 1], 2525))],
             data: PathBuf::from("./fastsmtp-data"),
+            accounts: None,
             options: Options {
                 hostname: machine.host_name.clone(),
                 local_domains: Vec::new(),
@@ -124,6 +127,11 @@ impl Config {
             check_config: false,
             warnings: Vec::new(),
         }
+    }
+
+    /// Where the accounts are.
+    pub fn accounts_file(&self) -> PathBuf {
+        self.accounts.clone().unwrap_or_else(|| self.data.join("accounts.toml"))
     }
 
     /// Applies one setting: the only way from text to value.
@@ -324,6 +332,7 @@ mod tests {
         for key in &KEYS {
             again.set(&Setting { key, values: (key.show)(&config), origin: Origin::Flag }).unwrap();
         }
+        assert_eq!(again.accounts.take(), Some(config.accounts_file()));
         assert_eq!(again, config);
     }
 
