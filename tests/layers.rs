@@ -45,7 +45,7 @@ const LAYERS: [Layer; 7] = [
 const BINARY: &[&str] = &["main", "cli", "config", "logging", "machine"];
 
 /// The outside crates, and the files or directories that may name them. An empty name is everywhere.
-const OWNERS: [(&str, &[&str]); 22] = [
+const OWNERS: [(&str, &[&str]); 23] = [
     ("mio", &["event_loop.rs"]),
     ("signal_hook", &["event_loop.rs"]),
     ("signal_hook_mio", &["event_loop.rs"]),
@@ -61,12 +61,13 @@ const OWNERS: [(&str, &[&str]); 22] = [
     ("rustls_native_certs", &["net/tls/config.rs"]),
     ("stringprep", &["wire/sasl.rs"]),
     ("argon2", &["accounts/"]),
+    ("rpassword", &["cli/password.rs"]),
     ("idna", &["smtp/address.rs"]),
     ("crc32c", &["spool/"]),
     ("clap", &["main.rs", "cli/"]),
     ("toml", &["config/", "accounts/"]),
-    ("strsim", &["config/"]),
-    ("serde_json", &["cli/queue.rs"]),
+    ("strsim", &["config/", "cli/user.rs"]),
+    ("serde_json", &["cli/queue.rs", "cli/user.rs"]),
     ("log", &[""]),
 ];
 
