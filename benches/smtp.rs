@@ -88,7 +88,6 @@ impl Exchange {
                     self.session.answer_recipient(Ok(address), &mut out);
                 }
                 Need::Recipient(_) => unreachable!("the recipient has a domain"),
-                Need::Sasl(_) => unreachable!("AUTH is not offered"),
                 Need::Commit(message) => {
                     black_box(message);
                     self.messages += 1;

@@ -19,14 +19,15 @@ use signal_hook_mio::v1_0::Signals;
 use socket2::{Domain, Protocol, Socket, Type};
 
 use crate::QueueId;
-use crate::certificates::{self, CertificateError, CertificateSource};
+use crate::accounts::{AccountsFile, FileError};
+use crate::certificates::{self, CertificateError, CertificateFiles, CertificateSource};
 use crate::disk::{Disk, RealDisk};
 use crate::limits::{ACCEPTS_PER_TURN, EVENTS_PER_TURN, LISTEN_BACKLOG};
 use crate::net::slots::Key;
 use crate::net::timers::Now;
 use crate::net::tls::ServerTls;
 use crate::privileges::{PrivilegeError, RunAs};
-use crate::reload::Watch;
+use crate::reload::{self, Watch};
 use crate::server::connection::Stream;
 use crate::server::courier::Courier;
 use crate::server::{Deliver, Durability, End, Log, Options, Server, Service};
@@ -41,6 +42,8 @@ pub enum StartError {
     Listen(Service, SocketAddr, io::Error),
     /// There should be TLS, and cannot be.
     Certificate(CertificateError),
+    /// The accounts file cannot be used.
+    Accounts(FileError),
     /// The data directory cannot be made or used.
     Data(PathBuf, io::Error),
     /// The user that the process has become cannot use the data directory.
@@ -98,6 +101,7 @@ impl fmt::Display for StartError {
                 "spool and mailboxes in {} lie on different file systems; keep them on one",
                 path.display()
             ),
+            StartError::Accounts(error) => error.fmt(f),
             StartError::Recovery(error) => write!(f, "cannot recover the spool: {error}"),
             StartError::System(error) => write!(f, "the system refused what every server needs: {error}"),
         }
@@ -114,30 +118,44 @@ pub enum Announcement {
     Ready,
 }
 
-/// Runs a server until a signal or a broken disk ends it: from its ports on as the user of `run_as`. `announce` hears when
-/// it is ready.
-pub fn run(
-    listen: &[(Service, SocketAddr)],
-    data: &Path,
-    certificate: Option<&CertificateSource>,
-    run_as: &RunAs,
-    options: Options,
-    mut announce: impl FnMut(Announcement),
-) -> Result<End, StartError> {
+/// What a server is started with.
+pub struct Setup {
+    /// Where it listens, for what.
+    pub listen: Vec<(Service, SocketAddr)>,
+    /// The directory of spool and mailboxes.
+    pub data: PathBuf,
+    /// The accounts file, if it is there.
+    pub accounts: PathBuf,
+    /// Where the certificate comes from, if there is to be TLS.
+    pub certificate: Option<CertificateSource>,
+    /// Who it is from its ports on.
+    pub run_as: RunAs,
+    /// What the server itself is told.
+    pub options: Options,
+}
+
+/// Runs a server until a signal or a broken disk ends it. `announce` hears when it is ready.
+pub fn run(setup: &Setup, mut announce: impl FnMut(Announcement)) -> Result<End, StartError> {
+    let Setup { listen, data, accounts, certificate, run_as, options } = setup;
     // Root binds, the user does all else. That a port is taken is told last: who starts a server twice is to hear that.
     let bind = |(service, address): &(Service, SocketAddr)| Listener::bind(*service, *address);
     let listeners: Result<Vec<Listener>, _> = listen.iter().map(bind).collect();
     become_user(run_as, data)?;
-    let disk = open_data(data, &options).map_err(|error| as_user(run_as, error))?;
+    let disk = open_data(data, options).map_err(|error| as_user(run_as, error))?;
     let listeners = listeners?;
-    let (tls, watch) = start_tls(certificate, data, &disk, &options)?;
-    let mut server = start_server(disk.clone(), &options)?;
+    let mut accounts_file = AccountsFile::new(accounts);
+    let accounts =
+        accounts_file.look().unwrap_or_else(|| Ok(Arc::default())).map_err(StartError::Accounts)?;
+    let (certificate_files, tls) = start_tls(certificate.as_ref(), data, &disk, options)?.unzip();
+    let mut server = start_server(disk.clone(), options)?.with_accounts(accounts.clone());
     if let Some(tls) = tls {
         server = server.with_tls(tls);
     }
+    reload::tell_of(&accounts, &accounts_file);
+    let watch = Watch::new(certificate_files, accounts_file);
     let mut event_loop =
-        EventLoop::new(server, listeners, disk, watch, &options).map_err(StartError::System)?;
-    say_what_holds(data, &options);
+        EventLoop::new(server, listeners, disk, watch, options).map_err(StartError::System)?;
+    say_what_holds(data, options);
     if run_as.is_root() {
         warn!(
             "RUNNING AS ROOT: a hole in this program would be one in the whole machine; --run-as NAME becomes that user \
@@ -181,15 +199,15 @@ fn start_tls(
     data: &Path,
     disk: &RealDisk,
     options: &Options,
-) -> Result<(Option<ServerTls>, Option<Watch>), StartError> {
+) -> Result<Option<(CertificateFiles, ServerTls)>, StartError> {
     let Some(source) = source else {
         info!("no TLS: what is said is said in plain (--tls-cert and --tls-key, or --tls-self-signed)");
-        return Ok((None, None));
+        return Ok(None);
     };
     let unix_secs = unix().as_secs();
-    let (files, tls) = certificates::start(source, data, disk, &options.hostname, unix_secs)
-        .map_err(StartError::Certificate)?;
-    Ok((Some(tls), Some(Watch::new(files))))
+    certificates::start(source, data, disk, &options.hostname, unix_secs)
+        .map(Some)
+        .map_err(StartError::Certificate)
 }
 
 /// Opens and locks the data directory.
@@ -358,7 +376,7 @@ impl EventLoop {
         server: Server<TcpStream>,
         mut listeners: Vec<Listener>,
         disk: Arc<RealDisk>,
-        watch: Option<Watch>,
+        watch: Watch,
         options: &Options,
     ) -> io::Result<EventLoop> {
         let poll = Poll::new()?;
@@ -518,10 +536,10 @@ impl EventLoop {
                     self.server.queued(),
                     self.server.held()
                 ),
-                SIGHUP => match self.workers.reload() {
-                    true => info!("reading the certificate anew"),
-                    false => info!("there is nothing to be read anew"),
-                },
+                SIGHUP => {
+                    info!("reading certificate and accounts anew");
+                    self.workers.reload();
+                }
                 _ if mem::replace(&mut self.is_stopping, true) => return true,
                 _ => {
                     info!("stopping: transactions and deliveries under way may end");

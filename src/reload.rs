@@ -5,40 +5,88 @@
 use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
+use std::sync::Arc;
 
-use log::{error, info};
+use log::{error, info, warn};
 
+use crate::accounts::{Accounts, AccountsFile};
 use crate::certificates::{CertificateFiles, Told};
+use crate::net::tls::ServerTls;
 use crate::server::job::Reload;
 
 /// The files that are looked at.
 pub struct Watch {
-    certificate: CertificateFiles,
-    files: Files,
+    certificate: Option<Certificate>,
+    accounts: AccountsFile,
+}
+
+/// Those of the certificate.
+struct Certificate {
+    files: CertificateFiles,
+    looks: Files,
 }
 
 impl Watch {
     /// Looks at these, which were read just now.
-    pub fn new(certificate: CertificateFiles) -> Watch {
-        let stamps = stamps(&[&certificate.chain, &certificate.key]);
-        Watch { certificate, files: Files::read(stamps) }
+    pub fn new(certificate: Option<CertificateFiles>, accounts: AccountsFile) -> Watch {
+        let certificate = certificate.map(|files| {
+            let looks = Files::read(stamps(&[&files.chain, &files.key]));
+            Certificate { files, looks }
+        });
+        Watch { certificate, accounts }
     }
 
     /// Has the next look read everything.
     pub fn insist(&mut self) {
-        self.files.insist();
+        if let Some(certificate) = &mut self.certificate {
+            certificate.looks.insist();
+        }
+        self.accounts = AccountsFile::new(self.accounts.path());
     }
 
     /// Looks whether something changed, and reads what did. None if there is nothing new that can be used.
     pub fn look(&mut self) -> Option<Reload> {
-        let CertificateFiles { chain, key } = &self.certificate;
-        if !self.files.are_due(stamps(&[chain, key])) {
+        let tls = self.certificate.as_mut().and_then(Certificate::look);
+        let accounts = self.look_at_accounts();
+        (tls.is_some() || accounts.is_some()).then_some(Reload { tls, accounts })
+    }
+
+    fn look_at_accounts(&mut self) -> Option<Arc<Accounts>> {
+        match self.accounts.look()? {
+            Ok(accounts) => {
+                tell_of(&accounts, &self.accounts);
+                Some(accounts)
+            }
+            Err(error) => {
+                error!("{error}; the accounts that were read before hold on");
+                None
+            }
+        }
+    }
+}
+
+/// Says which accounts there are.
+pub fn tell_of(accounts: &Accounts, file: &AccountsFile) {
+    let path = file.path().display();
+    match accounts.is_kept() {
+        true => info!("accounts: {} in {path}; mail is taken for their addresses", accounts.iter().len()),
+        false => info!("accounts: none ({path} is not there); every address is a mailbox"),
+    }
+    if let Some(warning) = file.warning() {
+        warn!("{warning}");
+    }
+}
+
+impl Certificate {
+    fn look(&mut self) -> Option<ServerTls> {
+        let CertificateFiles { chain, key } = &self.files;
+        if !self.looks.are_due(stamps(&[chain, key])) {
             return None;
         }
-        match self.certificate.read() {
+        match self.files.read() {
             Ok(tls) => {
-                info!("TLS: from now on {}", Told(tls.certificate(), &self.certificate.chain));
-                Some(Reload { tls: Some(tls), ..Reload::default() })
+                info!("TLS: from now on {}", Told(tls.certificate(), &self.files.chain));
+                Some(tls)
             }
             Err(error) => {
                 error!("{error}; the certificate that was read before holds on");

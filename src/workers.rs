@@ -45,8 +45,7 @@ pub struct Workers {
     spiller: Sender<Job>,
     password_judge: Sender<Job>,
     mailbox_reader: Sender<Job>,
-    /// None if there is nothing to look at.
-    watcher: Option<Sender<()>>,
+    watcher: Sender<()>,
 }
 
 impl Workers {
@@ -54,7 +53,7 @@ impl Workers {
     pub fn start(
         mut courier: Courier,
         disk: Arc<dyn Disk>,
-        watch: Option<Watch>,
+        watch: Watch,
         completions: Arc<Completions>,
         wake: Arc<dyn Fn() + Send + Sync>,
     ) -> io::Result<Workers> {
@@ -74,7 +73,7 @@ impl Workers {
         worker("password", passwords, BULK_NICENESS, run_password_job, done.clone())?;
         worker("mailbox", mailboxes, BULK_NICENESS, move |job| run_mailbox_job(&*disk, job), done.clone())?;
         worker("courier", deliveries, 0, move |job| run_delivery(&mut courier, job), done.clone())?;
-        let watcher = watch.map(|watch| watcher(watch, done)).transpose()?;
+        let watcher = watcher(watch, done)?;
         Ok(Workers {
             committer,
             courier: deliverer,
@@ -86,9 +85,9 @@ impl Workers {
         })
     }
 
-    /// Has what the server was started with read anew, changed or not. False if nothing of it can be.
-    pub fn reload(&self) -> bool {
-        self.watcher.as_ref().is_some_and(|watcher| watcher.send(()).is_ok())
+    /// Has what the server was started with read anew, changed or not.
+    pub fn reload(&self) {
+        self.watcher.send(()).unwrap_or_else(|_| unreachable!("a worker ends with the process only"));
     }
 
     /// Hands a job to its thread.

@@ -124,6 +124,7 @@ fn what_check_config_prints_is_a_file_that_says_the_same() {
     let told = run(&[
         "--listen=[::1]:0",
         "--data=/tmp/a \"quoted\" \\ name",
+        "--accounts=/tmp/users.toml",
         "--hostname=mx.example",
         "--max-connections=2",
         "--run-as=mail",
@@ -178,6 +179,7 @@ fn a_bad_value_is_said_with_its_place_and_its_mend() {
     let cases = [
         ("listen", "0.0.0.0:99999", listen),
         ("data", "", "the name of the directory is empty"),
+        ("accounts", "", "the name of the file is empty"),
         ("hostname", "a b", "'a b' is not a host name, like mail.example.com"),
         ("local-domain", "a@b", "'a@b' is not a domain, like example.com or [192.0.2.1]"),
         ("deliver", "mbox", "'mbox' is not known; say maildir or discard"),

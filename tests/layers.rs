@@ -68,12 +68,13 @@ const OWNERS: &[(&str, &[&str])] = &[
     ("rcgen", &["net/tls/certificate.rs"]),
     ("x509_parser", &["net/tls/certificate.rs"]),
     ("stringprep", &["wire/sasl.rs"]),
+    ("rpassword", &["cli/password.rs"]),
     ("idna", &["smtp/address.rs"]),
     ("crc32c", &["spool/"]),
     ("clap", &["main.rs", "cli/"]),
     ("toml", &["config/", "accounts/"]),
-    ("strsim", &["config/"]),
-    ("serde_json", &["cli/queue.rs"]),
+    ("strsim", &["config/", "cli/user.rs"]),
+    ("serde_json", &["cli/queue.rs", "cli/user.rs"]),
     ("log", &[""]),
 ];
 

@@ -240,8 +240,8 @@ impl AccountsFile {
         &self.path
     }
 
-    /// What is new since the last look: nothing, the accounts, or why there are no new ones, once. No file is no accounts; but
-    /// where there was one, it must be gone at two looks. An unchanged file costs one system call.
+    /// What is new since the last look: nothing, the accounts, or why there are no new ones, once. No file is no
+    /// accounts; but where there was one, it must be gone at two looks. An unchanged file costs one system call.
     pub fn look(&mut self) -> Option<Result<Arc<Accounts>, FileError>> {
         match fs::metadata(&self.path) {
             Ok(metadata) => {

@@ -1,15 +1,15 @@
 //! Accounts: who has a mailbox here, under which addresses, and what is kept of the passwords.
 //!
 //! ```text
-//!   accounts.toml ──file.rs──▶ text ──text.rs──▶ Accounts ──▶ recipient, is_known, may_send_as   (the loop, at once)
+//!   accounts.toml ──file.rs──▶ text ──text.rs──▶ Accounts ──▶ recipient, is_known, may_send_as (the loop)
 //!                                                    │
-//!                                                    ├──▶ login ──▶ PasswordCheck::run           (a worker, 20 ms)
-//!                                                    └──▶ scram_keys                             (the loop, at once)
+//!                                                    ├──▶ login ──▶ PasswordCheck::run          (a worker)
+//!                                                    └──▶ scram_keys                           (the loop)
 //! ```
 //!
-//! [`Accounts`] is a snapshot that never changes: who changes the file makes another one, and whoever serves takes it when it
-//! is ready. Nothing here tells, by what it does or how long it takes, whether a user exists. Not here: what `postmaster`
-//! without an account means, and how often a password may be tried.
+//! [`Accounts`] is a snapshot that never changes: who changes the file makes another one, and whoever serves takes it
+//! when it is ready. Nothing here tells, by what it does or how long it takes, whether a user exists. Not here: what
+//! `postmaster` without an account means, and how often a password may be tried.
 
 mod file;
 mod password;
@@ -133,25 +133,41 @@ impl std::error::Error for Clash {}
 impl Accounts {
     /// These accounts. `secret` is 32 octets that nobody can guess.
     pub fn new(secret: Key, accounts: Vec<Account>) -> Result<Accounts, Clash> {
+        let order = 0..accounts.len();
+        Accounts::in_order(secret, accounts, order)
+    }
+
+    /// These accounts; whose turn comes later, theirs is the clash.
+    fn in_order(
+        secret: Key,
+        accounts: Vec<Account>,
+        order: impl Iterator<Item = usize>,
+    ) -> Result<Accounts, Clash> {
         let mut made = Accounts { secret, ..Accounts::default() };
-        for (at, account) in accounts.iter().enumerate() {
-            let clash = |wanted, owner: usize| {
-                let owner = accounts[owner].address.to_string();
-                Clash { account: at, wanted, owner }
-            };
-            made.name(&account.address, Name::Own(at))
-                .map_err(|owner| clash(Wanted::Address(account.address.to_string()), owner))?;
-            for (n, alias) in account.aliases.iter().enumerate() {
-                made.name(alias, Name::Alias(at))
-                    .map_err(|owner| clash(Wanted::Alias(n, alias.to_string()), owner))?;
-            }
-            for (n, domain) in account.catch_all.iter().enumerate() {
-                made.catch_all(domain, at)
-                    .map_err(|owner| clash(Wanted::CatchAll(n, domain.clone()), owner))?;
-            }
+        for at in order {
+            let owner_of = |owner: usize| accounts[owner].address.to_string();
+            made.claim(at, &accounts[at]).map_err(|(wanted, owner)| Clash {
+                account: at,
+                wanted,
+                owner: owner_of(owner),
+            })?;
         }
         made.accounts = accounts;
         Ok(made)
+    }
+
+    /// Notes all that an account has; the error is what it cannot have, and who has it.
+    fn claim(&mut self, at: usize, account: &Account) -> Result<(), (Wanted, usize)> {
+        let Account { address, aliases, catch_all, .. } = account;
+        self.name(address, Name::Own(at)).map_err(|owner| (Wanted::Address(address.to_string()), owner))?;
+        for (n, alias) in aliases.iter().enumerate() {
+            self.name(alias, Name::Alias(at))
+                .map_err(|owner| (Wanted::Alias(n, alias.to_string()), owner))?;
+        }
+        for (n, domain) in catch_all.iter().enumerate() {
+            self.catch_all(domain, at).map_err(|owner| (Wanted::CatchAll(n, domain.clone()), owner))?;
+        }
+        Ok(())
     }
 
     /// Notes whose an address is; the error is who has it already.
@@ -176,13 +192,11 @@ impl Accounts {
 
     /// These accounts with one more, or with another in the place of the one that has its address.
     pub fn with(self, account: Account) -> Result<Accounts, Clash> {
-        let at = self.place(&account.address);
+        let at = self.place(&account.address).unwrap_or(self.accounts.len());
         let mut accounts = self.accounts;
-        match at {
-            Some(at) => accounts[at] = account,
-            None => accounts.push(account),
-        }
-        Accounts::new(self.secret, accounts)
+        accounts.splice(at..accounts.len().min(at + 1), [account]);
+        let others = (0..accounts.len()).filter(move |other| *other != at);
+        Accounts::in_order(self.secret, accounts, others.chain([at]))
     }
 
     /// These accounts without the one that has this address.
@@ -196,7 +210,13 @@ impl Accounts {
 
 /// Asking.
 impl Accounts {
-    /// Whether there are none: then every address is local, or every one of the local domains.
+    /// Whether there is an accounts file. Where there is, nobody has a mailbox but those in it, be there none; where there is
+    /// not, every address of a local domain is one.
+    pub fn is_kept(&self) -> bool {
+        self.secret != Key::default()
+    }
+
+    /// Whether there are none.
     pub fn is_empty(&self) -> bool {
         self.accounts.is_empty()
     }
@@ -211,7 +231,8 @@ impl Accounts {
         self.place(address).map(|at| &self.accounts[at])
     }
 
-    /// The account that gets mail for this address: its own, an alias, either with a `+tag`, else the domain's catch-all.
+    /// The account that gets mail for this address: its own, an alias, either with a `+tag`, else the domain's
+    /// catch-all.
     pub fn recipient(&self, address: &Address) -> Option<&Account> {
         let catch_all = || self.catch_alls.get(&*address.domain_key()).copied();
         self.named(address).or_else(catch_all).map(|at| &self.accounts[at])
@@ -279,8 +300,8 @@ impl Accounts {
         }
     }
 
-    /// What SCRAM needs for this user, and the account's address. A user that does not exist gets a salt, always the same,
-    /// and keys that no password fits.
+    /// What SCRAM needs for this user, and the account's address. A user that does not exist gets a salt, always the
+    /// same, and keys that no password fits.
     pub fn scram_keys(&self, user: &str) -> (ScramKeys, Option<Arc<str>>) {
         let user = user_key(user);
         let strangers = self.strangers_keys(&user);
@@ -290,8 +311,8 @@ impl Accounts {
         }
     }
 
-    /// The account that a user who does not exist looks like, always the same among the same accounts. So whatever costs and
-    /// iterations there are, strangers have them as often as users.
+    /// The account that a user who does not exist looks like, always the same among the same accounts. So whatever
+    /// costs and iterations there are, strangers have them as often as users.
     fn likeness(&self, user: &str) -> Option<&Account> {
         let [a, b, c, d, e, f, g, h, ..] = self.derived("likeness", user);
         let number = u64::from_le_bytes([a, b, c, d, e, f, g, h]);

@@ -3,7 +3,7 @@ use crate::disk::random_octets;
 use crate::wire::sasl::{client_key, salted_password, stored_key};
 use proptest::prelude::*;
 use std::fs;
-use std::os::unix::fs::{PermissionsExt, symlink};
+use std::os::unix::fs::{MetadataExt, PermissionsExt, chown, symlink};
 use std::path::Path;
 
 const SECRET: Key = [7; 32];
@@ -140,7 +140,10 @@ fn accounts_are_added_replaced_and_removed_by_their_address() {
     assert!(accounts.is_known(&parsed("c@example.com")));
     let accounts = accounts.without(&parsed("carol@EXAMPLE.com")).without(&parsed("nobody@example.com"));
     assert_eq!(accounts.to_toml(), some().to_toml());
-    assert!(accounts.with(account("sales@example.com", &[], &[])).is_err());
+    assert!(accounts.clone().with(account("sales@example.com", &[], &[])).is_err());
+    let clash = accounts.with(account("alice@example.com", &["list+all@example.com"], &[])).unwrap_err();
+    let sentence = "the alias list+all@example.com is taken by Bob@Example.COM";
+    assert_eq!(clash.to_string(), sentence, "who had it first has it, wherever it stands");
 }
 
 #[test]
@@ -238,6 +241,15 @@ fn a_hash_is_argon2id_of_bounded_cost() {
         PasswordHash::parse("$argon2id$v=19$m=19456,t=2,p=1$AAAAAAAAAAAAAAAAAAAAAA"),
         Err(HashError::Malformed)
     );
+}
+
+#[test]
+fn a_hash_that_argon2s_own_program_made_is_checked_at_its_own_cost() {
+    let theirs = "$argon2id$v=19$m=65536,t=2,p=1$c29tZXNhbHQ$CTFhFdXPJO1aFaMaO6Mm5c8y7cJHAph8ArZWb2GRPPc";
+    let made = Account { hash: PasswordHash::parse(theirs).unwrap(), ..account("a@b", &[], &[]) };
+    let accounts = Accounts::new(SECRET, vec![made]).unwrap();
+    assert!(accounts.login("a@b").run("password").is_some());
+    assert!(accounts.login("a@b").run("passwore").is_none());
 }
 
 #[test]
@@ -479,6 +491,21 @@ fn a_change_makes_the_file_with_a_secret_of_its_own_and_keeps_it() {
     assert_eq!((again.secret, again.iter().len()), (secret, 2));
     assert_ne!(read(&other).unwrap().unwrap().secret, secret);
     assert_ne!(random_octets::<32>(), random_octets::<32>());
+}
+
+#[test]
+fn what_root_makes_belongs_to_the_owner_of_the_directory_and_then_of_the_file() {
+    let root = tempfile::tempdir().unwrap();
+    let path = root.path().join("accounts.toml");
+    if chown(root.path(), Some(4321), Some(4321)).is_err() {
+        return; // only root can be in this situation
+    }
+    change(&path, Ok::<_, FileError>).unwrap();
+    let owner = |path: &Path| fs::metadata(path).unwrap().uid();
+    assert_eq!((owner(&path), owner(&root.path().join("accounts.toml.lock"))), (4321, 4321));
+    chown(&path, Some(1234), None).unwrap();
+    change(&path, Ok::<_, FileError>).unwrap();
+    assert_eq!(owner(&path), 1234);
 }
 
 #[test]

@@ -44,6 +44,8 @@ Examples:
   fastsmtp --listen 0.0.0.0:25 --listen [::]:25 --local-domain example.com \\
            --data /var/lib/fastsmtp
       serves a domain
+  fastsmtp user add alice@example.com --data /var/lib/fastsmtp
+      gives her a mailbox and a password: 'fastsmtp user --help'
   fastsmtp --listen 127.0.0.1:0 --data \"$(mktemp -d)\"
       for a test: prints 'listening smtp 127.0.0.1:PORT', then 'ready'
   fastsmtp --config fastsmtp.toml --check-config

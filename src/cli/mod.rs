@@ -2,8 +2,11 @@
 
 pub mod exit;
 mod help;
+mod output;
+mod password;
 mod queue;
 mod serve;
+mod user;
 
 use std::path::PathBuf;
 
@@ -34,6 +37,8 @@ enum Asked {
     Serve(Flags),
     /// List, show, release or remove the mail that is held because its mailbox cannot be written.
     Queue(queue::Queue),
+    /// Add, remove, list and change accounts: who has a mailbox here, and may log in.
+    User(user::User),
 }
 
 /// Does what the command line asks.
@@ -42,6 +47,7 @@ pub fn run() -> Result<(), Failure> {
     match asked.unwrap_or(Asked::Serve(serve)) {
         Asked::Serve(flags) => serve::run(Config::load(flags, std::env::vars_os(), &Machine::here())?),
         Asked::Queue(asked) => queue::run(asked),
+        Asked::User(asked) => user::run(asked),
     }
 }
 

@@ -4,7 +4,7 @@
 //! held message away, and both `remove` and `release` leave an order (`spool/orders.rs`) that the server looks for about
 //! once a second while it holds anything, and when it starts.
 
-use std::io::{self, ErrorKind, Write};
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::thread::sleep;
@@ -22,6 +22,7 @@ use fastsmtp::spool::{QUARANTINE, Stored, Summary, inspect};
 use serde_json::{Value, json};
 
 use super::exit::{Exit, Failure};
+use super::output::{counted, exit_of, print, printable};
 use crate::config::{Config, Flags, Key, Origin, Setting};
 use crate::machine::Machine;
 
@@ -105,14 +106,6 @@ fn data_directory(data: Option<String>, file: Option<PathBuf>) -> Result<PathBuf
 fn no_data(data: &Path, error: &io::Error) -> Failure {
     let place = data.display();
     Failure::new(exit_of(error), format!("{place}: {error}; name the server's data directory with --data"))
-}
-
-fn exit_of(error: &io::Error) -> Exit {
-    match error.kind() {
-        ErrorKind::PermissionDenied => Exit::Permission,
-        ErrorKind::NotFound => Exit::NoInput,
-        _ => Exit::InputOutput,
-    }
 }
 
 fn parse(id: &str) -> Result<QueueId, Failure> {
@@ -361,19 +354,6 @@ fn header_lines(content: &[u8]) -> impl Iterator<Item = &[u8]> {
     lines.take_while(|line| !line.is_empty())
 }
 
-/// A text that cannot steer a terminal.
-fn printable(octets: &[u8]) -> String {
-    let mut text = String::with_capacity(octets.len());
-    for character in String::from_utf8_lossy(octets).chars() {
-        match character {
-            '\t' => text.push(' '),
-            c if c.is_control() => text.push_str(&format!("\\x{:02x}", u32::from(c))),
-            c => text.push(c),
-        }
-    }
-    text
-}
-
 /// A line of at most [`COLUMNS`] characters.
 fn line(label: &str, text: &str) -> String {
     let room = COLUMNS - label.len();
@@ -385,34 +365,14 @@ fn line(label: &str, text: &str) -> String {
 
 const COLUMNS: usize = 80;
 
-fn counted(count: usize, what: &str) -> String {
-    format!("{count} {what}{}", if count == 1 { "" } else { "s" })
-}
-
 fn moment(unix_seconds: u64) -> String {
     let Date { year, month, day, hour, minute, second, .. } = Date::of(unix_seconds);
     format!("{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}Z")
 }
 
-/// Prints all of it; who stops reading has read enough.
-fn print(text: &[u8]) -> Result<(), Failure> {
-    let mut out = io::stdout().lock();
-    match out.write_all(text).and_then(|()| out.flush()) {
-        Err(error) if error.kind() != ErrorKind::BrokenPipe => {
-            Err(Failure::new(Exit::InputOutput, format!("standard output: {error}")))
-        }
-        _ => Ok(()),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn what_a_client_sent_cannot_steer_the_terminal() {
-        assert_eq!(printable(b"a\x1b[2J\x7f\tb\xc2\x9bc\xc3\xa9"), "a\\x1b[2J\\x7f b\\x9bcé");
-    }
 
     #[test]
     fn a_line_fits_a_terminal() {

@@ -3,7 +3,7 @@
 use std::io::{self, ErrorKind, Write};
 
 use fastsmtp::certificates::CertificateSource;
-use fastsmtp::event_loop::{self, Announcement, StartError};
+use fastsmtp::event_loop::{self, Announcement, Setup, StartError};
 use fastsmtp::privileges::{self, PrivilegeError, RunAs};
 use fastsmtp::server::End;
 
@@ -27,15 +27,15 @@ pub fn run(config: Config) -> Result<(), Failure> {
     for warning in &config.warnings {
         log::warn!("{warning}");
     }
-    let end = event_loop::run(
-        &config.listeners(),
-        &config.data,
-        config.certificate_source().as_ref(),
-        &run_as,
-        config.options,
-        announce,
-    )
-    .map_err(failure)?;
+    let setup = Setup {
+        listen: config.listeners(),
+        accounts: config.accounts_file(),
+        certificate: config.certificate_source(),
+        data: config.data,
+        run_as,
+        options: config.options,
+    };
+    let end = event_loop::run(&setup, announce).map_err(failure)?;
     match end {
         End::Stopped { undelivered: 0, held: 0 } => log::info!("stopped; all accepted mail is delivered"),
         End::Stopped { undelivered: 0, held } => {
@@ -75,7 +75,9 @@ fn failure(error: StartError) -> Failure {
         StartError::Listen(..) | StartError::System(_) => Exit::Unavailable,
         StartError::Data(..) => Exit::CannotCreate,
         StartError::Locked(_) => Exit::Temporary,
-        StartError::TwoFileSystems(_) | StartError::Certificate(_) => Exit::Configuration,
+        StartError::TwoFileSystems(_) | StartError::Certificate(_) | StartError::Accounts(_) => {
+            Exit::Configuration
+        }
         StartError::Recovery(_) => Exit::InputOutput,
     };
     Failure::new(exit, error.to_string())

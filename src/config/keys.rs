@@ -220,8 +220,24 @@ pub static KEYS: &[Key] = &[
         }),
         show: |config| vec![config.data.display().to_string()],
         default: None,
-        help: "The directory that holds spool/ and mailboxes/; it is created if need be. A relative name starts at \
+        help: "The directory that holds spool/, mailboxes/ and accounts.toml; it is created if need be. A relative name starts at \
                the working directory",
+    },
+    Key {
+        name: "accounts",
+        value: "FILE",
+        heading: MAIL,
+        takes: Takes::One(|config, value| {
+            if value.is_empty() {
+                return Err("the name of the file is empty".to_owned());
+            }
+            config.accounts = Some(PathBuf::from(value));
+            Ok(())
+        }),
+        show: |config| vec![config.accounts_file().display().to_string()],
+        default: Some("accounts.toml in the data directory"),
+        help: "The users with their passwords and addresses, which 'fastsmtp user' writes. Once it has accounts, mail is \
+               taken for their addresses only. A change takes effect without a restart",
     },
     Key {
         name: "local-domain",
@@ -235,6 +251,16 @@ pub static KEYS: &[Key] = &[
         default: Some("every domain"),
         help: "Take mail for this domain; for others it is refused (550). The first is <postmaster>'s. Without any, \
                mail for every address is taken and kept here: nothing is ever relayed. May be repeated",
+    },
+    Key {
+        name: "require-known-sender",
+        value: "true|false",
+        heading: MAIL,
+        takes: Takes::Switch(|config, is_on| config.options.require_known_sender = is_on),
+        show: |config| vec![config.options.require_known_sender.to_string()],
+        default: None,
+        help: "Refuse (550) a sender in a local domain whose address no account has; users who logged in send as \
+               themselves in any case",
     },
     Key {
         name: "deliver",

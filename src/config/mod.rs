@@ -44,6 +44,8 @@ pub struct Config {
     pub data: PathBuf,
     /// The user that root becomes once the ports are bound.
     pub run_as: Option<String>,
+    /// The file of the accounts, if it does not lie in the data directory: see [`Config::accounts_file`].
+    pub accounts: Option<PathBuf>,
     /// What the server itself is told.
     pub options: Options,
     /// The least important events that are logged.
@@ -122,6 +124,7 @@ impl Config {
             tls_self_signed: false,
             data: PathBuf::from("./fastsmtp-data"),
             run_as: None,
+            accounts: None,
             options: Options {
                 hostname: machine.host_name.clone(),
                 local_domains: Vec::new(),
@@ -147,6 +150,11 @@ impl Config {
             check_config: false,
             warnings: Vec::new(),
         }
+    }
+
+    /// Where the accounts are.
+    pub fn accounts_file(&self) -> PathBuf {
+        self.accounts.clone().unwrap_or_else(|| self.data.join("accounts.toml"))
     }
 
     /// Applies one setting: the only way from text to value.
@@ -285,7 +293,7 @@ impl Config {
     /// The whole configuration as a file that says the same.
     pub fn to_toml(&self) -> String {
         let mut text = String::new();
-        for key in &KEYS {
+        for key in KEYS {
             let values = (key.show)(self);
             let literals: Vec<String> = values.iter().map(|value| file::literal(key, value)).collect();
             let value = match key.takes {
@@ -401,9 +409,10 @@ mod tests {
     fn every_key_reads_what_it_shows() {
         let config = Config::new(&machine());
         let mut again = Config::new(&Machine { host_name: "other".to_owned(), connections_max: 7 });
-        for key in &KEYS {
+        for key in KEYS {
             again.set(&Setting { key, values: (key.show)(&config), origin: Origin::Flag }).unwrap();
         }
+        assert_eq!(again.accounts.take(), Some(config.accounts_file()));
         assert_eq!(again, config);
     }
 

@@ -498,7 +498,7 @@ fn profile(options: &Options, service: Service, tls: Option<&ServerTls>, account
     let is_for_users = service != Service::Smtp;
     let auth = match options.allow_plaintext_auth {
         // Where nobody could log in nothing is offered.
-        _ if !is_for_users && accounts.is_empty() => Offer::Never,
+        _ if !is_for_users && !accounts.is_kept() => Offer::Never,
         true => Offer::Always,
         false => Offer::InTls,
     };

@@ -42,7 +42,7 @@ impl<S: Stream> Server<S> {
 
     fn is_stranger(&self, sender: &Address) -> bool {
         let is_postmaster = sender.local_part().eq_ignore_ascii_case(POSTMASTER);
-        !self.accounts.is_empty()
+        self.accounts.is_kept()
             && self.is_local(&sender.domain_key())
             && !self.accounts.is_known(sender)
             && !is_postmaster
@@ -85,7 +85,7 @@ impl<S: Stream> Server<S> {
         if address.local_part().eq_ignore_ascii_case(POSTMASTER) {
             return Some((Address::new(POSTMASTER, address.domain()), None));
         }
-        self.accounts.is_empty().then(|| (address.clone(), None))
+        (!self.accounts.is_kept()).then(|| (address.clone(), None))
     }
 
     /// What is said of a recipient that is not here: the truth, but not to who asks for too many (RFC 5321 7.3).
@@ -117,7 +117,7 @@ impl<S: Stream> Server<S> {
     fn is_local(&self, domain_key: &str) -> bool {
         let locals = &self.options.local_domains;
         match locals.is_empty() {
-            true => self.accounts.is_empty() || self.accounts.has_domain(domain_key),
+            true => !self.accounts.is_kept() || self.accounts.has_domain(domain_key),
             false => locals.iter().any(|local| local == domain_key),
         }
     }

@@ -206,7 +206,7 @@ fn who_trusts_nobody_takes_every_certificate_but_only_from_who_has_its_key() {
 fn tls_1_2_only(server: &ServerTls) -> ServerTls {
     let builder = rustls::ServerConfig::builder_with_protocol_versions(&[&rustls::version::TLS12]);
     let config = builder.with_no_client_auth().with_cert_resolver(Arc::clone(&server.config.cert_resolver));
-    ServerTls { config: Arc::new(config), certificate: server.certificate.clone() }
+    ServerTls { config: Arc::new(config), ..server.clone() }
 }
 
 #[test]

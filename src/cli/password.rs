@@ -1,0 +1,64 @@
+//! A new password, from whoever runs the command: typed on the terminal without echo, or the one line of standard input.
+//! Never an argument: those are everybody's to read while the command runs.
+
+use std::io::{self, IsTerminal, Read};
+
+use fastsmtp::limits::CREDENTIAL_MAX;
+use fastsmtp::smtp::Address;
+
+use super::exit::{Exit, Failure};
+use super::output::{exit_of, printable};
+
+/// A new password: typed twice on the terminal, or the one line of standard input.
+pub fn password(address: &Address) -> Result<String, Failure> {
+    if !io::stdin().is_terminal() {
+        return one_line(io::stdin().lock());
+    }
+    let ask = |prompt: String| {
+        rpassword::prompt_password(prompt).map_err(|error| {
+            Failure::new(exit_of(&error), format!("the password cannot be read from the terminal: {error}"))
+        })
+    };
+    let password = ask(format!("Password for {}: ", printable(address.to_string().as_bytes())))?;
+    match ask("Again: ".to_owned())? == password {
+        true => Ok(password),
+        false => Err(Failure::new(Exit::Data, "the two passwords differ; nothing was changed")),
+    }
+}
+
+/// The one line that there is to read, without its end.
+fn one_line(input: impl Read) -> Result<String, Failure> {
+    let failure = |exit, sentence: &str| Failure::new(exit, format!("standard input: {sentence}"));
+    let mut octets = Vec::new();
+    input
+        .take(LINE_MAX)
+        .read_to_end(&mut octets)
+        .map_err(|error| failure(Exit::InputOutput, &error.to_string()))?;
+    let line = octets.strip_suffix(b"\n").map(|line| line.strip_suffix(b"\r").unwrap_or(line));
+    let line = line.unwrap_or(&octets);
+    if line.contains(&b'\n') {
+        return Err(failure(Exit::Data, "has more than one line; the password is to be its only one"));
+    }
+    String::from_utf8(line.to_vec()).map_err(|_| failure(Exit::Data, "the password is not UTF-8 text"))
+}
+
+/// Octets read for a password: enough to see that it is too long.
+const LINE_MAX: u64 = 4 * CREDENTIAL_MAX as u64;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_password_is_the_one_line_of_the_input_exactly() {
+        let line = |input: &str| one_line(input.as_bytes()).map_err(|failure| failure.sentence);
+        for input in [" pass word ", " pass word \n", " pass word \r\n"] {
+            assert_eq!(line(input).as_deref(), Ok(" pass word "));
+        }
+        assert_eq!(line("a\r").as_deref(), Ok("a\r"), "no line end: to be refused as a password");
+        assert_eq!(line("").as_deref(), Ok(""));
+        assert!(line("a\nb").unwrap_err().contains("more than one line"));
+        assert!(line("a\n\n").unwrap_err().contains("more than one line"));
+        assert!(one_line(&b"\xff\n"[..]).unwrap_err().sentence.contains("not UTF-8"));
+    }
+}
