@@ -19,7 +19,7 @@ use signal_hook_mio::v1_0::Signals;
 use socket2::{Domain, Protocol, Socket, Type};
 
 use crate::QueueId;
-use crate::certificates::{self, CertificateError, CertificateSource};
+use crate::certificates::{self, CertificateError, CertificateFiles, CertificateSource};
 use crate::disk::{Disk, RealDisk};
 use crate::limits::{ACCEPTS_PER_TURN, EVENTS_PER_TURN, LISTEN_BACKLOG};
 use crate::net::slots::Key;
@@ -113,11 +113,12 @@ pub fn run(
         .iter()
         .map(|(service, address)| Listener::bind(*service, *address))
         .collect::<Result<_, _>>()?;
-    let (tls, watch) = start_tls(certificate, data, &disk, &options)?;
+    let (tls, files) = start_tls(certificate, data, &disk, &options)?;
     let mut server = start_server(disk.clone(), &options)?;
     if let Some(tls) = tls {
         server = server.with_tls(tls);
     }
+    let watch = Watch::new(files);
     let mut event_loop =
         EventLoop::new(server, listeners, disk, watch, &options).map_err(StartError::System)?;
     say_what_holds(data, &options);
@@ -139,7 +140,7 @@ fn start_tls(
     data: &Path,
     disk: &RealDisk,
     options: &Options,
-) -> Result<(Option<ServerTls>, Option<Watch>), StartError> {
+) -> Result<(Option<ServerTls>, Option<CertificateFiles>), StartError> {
     let Some(source) = source else {
         info!("no TLS: what is said is said in plain (--tls-cert and --tls-key, or --tls-self-signed)");
         return Ok((None, None));
@@ -147,7 +148,7 @@ fn start_tls(
     let unix_secs = unix().as_secs();
     let (files, tls) = certificates::start(source, data, disk, &options.hostname, unix_secs)
         .map_err(StartError::Certificate)?;
-    Ok((Some(tls), Some(Watch::new(files))))
+    Ok((Some(tls), Some(files)))
 }
 
 /// Opens and locks the data directory.
@@ -308,7 +309,7 @@ impl EventLoop {
         server: Server<TcpStream>,
         mut listeners: Vec<Listener>,
         disk: Arc<RealDisk>,
-        watch: Option<Watch>,
+        watch: Watch,
         options: &Options,
     ) -> io::Result<EventLoop> {
         let poll = Poll::new()?;

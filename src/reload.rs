@@ -9,36 +9,59 @@ use std::path::Path;
 use log::{error, info};
 
 use crate::certificates::{CertificateFiles, Told};
+use crate::net::tls::ServerTls;
 use crate::server::job::Reload;
 
-/// The files that are looked at.
+/// What is looked at: each kind by itself, for the fault of one must not keep the others from being read.
 pub struct Watch {
-    certificate: CertificateFiles,
-    files: Files,
+    certificate: Option<CertificateWatch>,
 }
 
 impl Watch {
     /// Looks at these, which were read just now.
-    pub fn new(certificate: CertificateFiles) -> Watch {
-        let stamps = stamps(&[&certificate.chain, &certificate.key]);
-        Watch { certificate, files: Files::read(stamps) }
+    pub fn new(certificate: Option<CertificateFiles>) -> Watch {
+        Watch { certificate: certificate.map(CertificateWatch::new) }
+    }
+
+    /// Whether there is nothing to look at.
+    pub fn is_empty(&self) -> bool {
+        self.certificate.is_none()
     }
 
     /// Has the next look read everything.
     pub fn insist(&mut self) {
-        self.files.insist();
+        if let Some(certificate) = &mut self.certificate {
+            certificate.files.insist();
+        }
     }
 
     /// Looks whether something changed, and reads what did. None if there is nothing new that can be used.
     pub fn look(&mut self) -> Option<Reload> {
-        let CertificateFiles { chain, key } = &self.certificate;
+        let tls = self.certificate.as_mut().and_then(CertificateWatch::look);
+        tls.map(|tls| Reload { tls: Some(tls) })
+    }
+}
+
+struct CertificateWatch {
+    paths: CertificateFiles,
+    files: Files,
+}
+
+impl CertificateWatch {
+    fn new(paths: CertificateFiles) -> CertificateWatch {
+        let files = Files::read(stamps(&[&paths.chain, &paths.key]));
+        CertificateWatch { paths, files }
+    }
+
+    fn look(&mut self) -> Option<ServerTls> {
+        let CertificateFiles { chain, key } = &self.paths;
         if !self.files.are_due(stamps(&[chain, key])) {
             return None;
         }
-        match self.certificate.read() {
+        match self.paths.read() {
             Ok(tls) => {
-                info!("TLS: from now on {}", Told(tls.certificate(), &self.certificate.chain));
-                Some(Reload { tls: Some(tls) })
+                info!("TLS: from now on {}", Told(tls.certificate(), chain));
+                Some(tls)
             }
             Err(error) => {
                 error!("{error}; the certificate that was read before holds on");

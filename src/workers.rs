@@ -48,7 +48,7 @@ impl Workers {
     /// Starts the threads. Each pushes what is done to `completions` and then calls `wake`.
     pub fn start(
         mut courier: Courier,
-        watch: Option<Watch>,
+        watch: Watch,
         completions: Arc<Completions>,
         wake: Arc<dyn Fn() + Send + Sync>,
     ) -> io::Result<Workers> {
@@ -64,7 +64,7 @@ impl Workers {
         worker("segments", prepares, 0, run_log_job, done.clone())?;
         worker("spill", spills, BULK_NICENESS, run_log_job, done.clone())?;
         worker("courier", deliveries, 0, move |job| run_delivery(&mut courier, job), done.clone())?;
-        let watcher = watch.map(|watch| watcher(watch, done)).transpose()?;
+        let watcher = if watch.is_empty() { None } else { Some(watcher(watch, done)?) };
         Ok(Workers { committer, courier: deliverer, preparer, spiller, watcher })
     }
 

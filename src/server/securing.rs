@@ -91,6 +91,8 @@ impl<S: Stream> Server<S> {
         if !is_handshaking {
             let input = input.to_vec();
             self.secured(key, input, now);
+        } else if connection.is_input_over {
+            return self.close(key, CloseReason::Client); // it took its leave
         }
         if wants_write {
             self.mark_dirty(key);

@@ -51,7 +51,7 @@ pub struct ServerTls {
     pub(super) config: Arc<ServerConfig>,
     /// See [`Tls::server_end_point`](super::Tls::server_end_point).
     pub(super) end_point: Option<Arc<[u8]>>,
-    certificate: Certificate,
+    pub(super) certificate: Certificate,
 }
 
 /// Who a server must be, by its certificate.
