@@ -14,7 +14,7 @@ use crate::certificates::{CertificateFiles, Told};
 use crate::net::tls::ServerTls;
 use crate::server::job::Reload;
 
-/// The files that are looked at.
+/// What is looked at: each kind by itself, for the fault of one must not keep the others from being read.
 pub struct Watch {
     certificate: Option<Certificate>,
     accounts: AccountsFile,

@@ -1,5 +1,5 @@
-//! The corpus of 361 dialogues against the real binary: whole, byte by byte and in random pieces. Cases for TLS, AUTH and
-//! unknown recipients are skipped by the runner until those are offered.
+//! The corpus of 361 dialogues against the real binary, with TLS and without: whole, byte by byte and in random pieces. Cases
+//! for AUTH and unknown recipients are skipped by the runner until those are offered.
 
 mod common;
 
@@ -42,6 +42,16 @@ fn the_corpus_passes_byte_by_byte() {
 #[test]
 fn the_corpus_passes_in_random_pieces() {
     run_corpus(&[], &["--split", "random:1"]);
+}
+
+#[test]
+fn the_corpus_passes_where_tls_is_offered() {
+    run_corpus(&["--tls-self-signed"], &[]);
+}
+
+#[test]
+fn the_cases_of_starttls_pass_byte_by_byte() {
+    run_corpus(&["--tls-self-signed"], &["--family", "starttls", "--split", "byte"]);
 }
 
 #[test]

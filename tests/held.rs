@@ -16,7 +16,7 @@ use fastsmtp::net::timers::Now;
 use fastsmtp::server::connection::Stream;
 use fastsmtp::server::courier::Courier;
 use fastsmtp::server::job::{Completion, Job};
-use fastsmtp::server::{ClientLimits, Deliver, Durability, Log, Options, Server};
+use fastsmtp::server::{Log, Options, Server};
 use fastsmtp::smtp::{Address, Envelope, Message};
 use fastsmtp::spool::orders::{self, Order};
 use fastsmtp::spool::{Spool, SpoolOptions, held};
@@ -64,27 +64,7 @@ fn disk_with_mail() -> (FaultyDisk, Vec<QueueId>) {
 }
 
 fn options() -> Options {
-    Options {
-        hostname: "mx.example".into(),
-        local_domains: Vec::new(),
-        deliver: Deliver::Maildir,
-        durability: Durability::Disk,
-        message_size_max: 10_000,
-        recipients_max: 100,
-        connections_max: 1,
-        client_limits: ClientLimits::default(),
-        require_known_sender: false,
-        allow_plaintext_auth: false,
-        trusted_proxies: Vec::new(),
-        memory: 1 << 20,
-        spill_beyond: 1 << 20,
-        spool_size: SPOOL.spool_size,
-        command_timeout: Duration::from_secs(300),
-        data_timeout: Duration::from_secs(300),
-        session_timeout: Duration::from_secs(300),
-        shutdown_grace: Duration::from_secs(5),
-        greeting_delay: Duration::ZERO,
-    }
+    Options { spool_size: SPOOL.spool_size, ..Options::new("mx.example") }
 }
 
 /// A connection that nobody has.
@@ -148,6 +128,7 @@ fn run(disk: &FaultyDisk, secs: u64) {
                 Job::Deliver(job) => Completion::Delivered(courier.run(job)),
                 Job::Prepare(prepare) => Completion::Prepared(prepare.run()),
                 Job::Spill(key, job) => Completion::Spilled(key, job.run()),
+                Job::CheckPassword(_) | Job::Measure(_) => unreachable!("nobody is connected"),
             };
             server.complete(completion, at);
         }

@@ -53,6 +53,7 @@ Examples:
 
 Standard output says where the server listens and when it is ready; the log goes
 to standard error. SIGTERM and SIGINT let it finish what is under way, a second
-one ends it at once; either way nothing that was answered 250 is lost.
+one ends it at once; either way nothing that was answered 250 is lost. SIGHUP has
+it read its certificate anew, which it also does when the file changes.
 
 Exit codes:";

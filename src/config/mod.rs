@@ -14,11 +14,8 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use fastsmtp::certificates::{CertificateFiles, CertificateSource};
-use fastsmtp::limits::{
-    MEMORY_DEFAULT, MEMORY_MIN, MESSAGE_SIZE_DEFAULT, RECIPIENTS_MAX_DEFAULT, SEGMENT_SIZE, SPILL_BEYOND,
-    SPOOL_SIZE_DEFAULT,
-};
-use fastsmtp::server::{ClientLimits, Deliver, Durability, Options, Service};
+use fastsmtp::limits::{MEMORY_MIN, SEGMENT_SIZE};
+use fastsmtp::server::{Durability, Options, Service};
 use fastsmtp::units::{duration_text, size_text};
 
 use crate::cli::exit::{Exit, Failure};
@@ -125,27 +122,7 @@ impl Config {
             data: PathBuf::from("./fastsmtp-data"),
             run_as: None,
             accounts: None,
-            options: Options {
-                hostname: machine.host_name.clone(),
-                local_domains: Vec::new(),
-                deliver: Deliver::Maildir,
-                durability: Durability::Disk,
-                message_size_max: MESSAGE_SIZE_DEFAULT,
-                recipients_max: RECIPIENTS_MAX_DEFAULT,
-                connections_max: machine.connections_max,
-                client_limits: ClientLimits::default(),
-                require_known_sender: false,
-                allow_plaintext_auth: false,
-                trusted_proxies: Vec::new(),
-                memory: MEMORY_DEFAULT,
-                spill_beyond: SPILL_BEYOND,
-                spool_size: SPOOL_SIZE_DEFAULT,
-                command_timeout: minutes(5),
-                data_timeout: minutes(3),
-                session_timeout: minutes(60),
-                shutdown_grace: seconds(5),
-                greeting_delay: seconds(0),
-            },
+            options: Options { connections_max: machine.connections_max, ..Options::new(&machine.host_name) },
             log: log::LevelFilter::Info,
             check_config: false,
             warnings: Vec::new(),
@@ -363,14 +340,6 @@ fn did_you_mean(name: &str, known: impl Iterator<Item = String>) -> String {
 
 /// Jaro similarity from which a name may be meant (clap uses the same).
 const SIMILAR: f64 = 0.7;
-
-fn minutes(count: u64) -> std::time::Duration {
-    seconds(60 * count)
-}
-
-fn seconds(count: u64) -> std::time::Duration {
-    std::time::Duration::from_secs(count)
-}
 
 #[cfg(test)]
 mod tests {

@@ -269,9 +269,8 @@ impl<S: Stream> Connection<S> {
     /// Whether driving it may move anything.
     pub fn can_advance(&self) -> bool {
         match self.phase {
-            Phase::Proxied(_) | Phase::Greeting(_) | Phase::Handshake { .. } | Phase::Lingering { .. } => {
-                self.may_be_readable
-            }
+            Phase::Greeting(_) => self.may_be_readable && !self.is_input_over,
+            Phase::Proxied(_) | Phase::Handshake { .. } | Phase::Lingering { .. } => self.may_be_readable,
             Phase::Open => {
                 let has_input = self.may_be_readable || self.has_fresh_carry || self.is_input_over;
                 has_input && !self.is_parked && !self.outbox.is_full()

@@ -3,6 +3,10 @@
 use std::time::Duration;
 
 use super::clients::ClientLimits;
+use crate::limits::{
+    CONNECTIONS_MAX, MEMORY_DEFAULT, MESSAGE_SIZE_DEFAULT, RECIPIENTS_MAX_DEFAULT, SPILL_BEYOND,
+    SPOOL_SIZE_DEFAULT,
+};
 use crate::net::network::Network;
 
 /// What the operator chose, checked and complete.
@@ -48,6 +52,34 @@ pub struct Options {
     pub shutdown_grace: Duration,
     /// How long the banner is held back to see who talks first; zero for not at all.
     pub greeting_delay: Duration,
+}
+
+impl Options {
+    /// What holds for a server of this name where the operator said nothing, and the machine sets no bound.
+    pub fn new(hostname: &str) -> Options {
+        let minutes = |count: u64| Duration::from_secs(60 * count);
+        Options {
+            hostname: hostname.to_owned(),
+            local_domains: Vec::new(),
+            require_known_sender: false,
+            allow_plaintext_auth: false,
+            deliver: Deliver::Maildir,
+            durability: Durability::Disk,
+            message_size_max: MESSAGE_SIZE_DEFAULT,
+            recipients_max: RECIPIENTS_MAX_DEFAULT,
+            connections_max: CONNECTIONS_MAX,
+            client_limits: ClientLimits::default(),
+            trusted_proxies: Vec::new(),
+            memory: MEMORY_DEFAULT,
+            spill_beyond: SPILL_BEYOND,
+            spool_size: SPOOL_SIZE_DEFAULT,
+            command_timeout: minutes(5),
+            data_timeout: minutes(3),
+            session_timeout: minutes(60),
+            shutdown_grace: Duration::from_secs(5),
+            greeting_delay: Duration::ZERO,
+        }
+    }
 }
 
 /// What becomes of accepted mail.

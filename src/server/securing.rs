@@ -111,6 +111,8 @@ impl<S: Stream> Server<S> {
         let (wants_write, is_handshaking) = (tls.wants_write(), tls.is_handshaking());
         if !is_handshaking {
             self.secured(key, input, now);
+        } else if connection.is_input_over {
+            return self.close(key, CloseReason::Client); // it took its leave
         }
         if wants_write {
             self.mark_dirty(key);

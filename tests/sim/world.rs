@@ -5,7 +5,7 @@ use std::time::Duration;
 use fastsmtp::limits::COMMANDS_RECEIVED_MAX;
 use fastsmtp::net::timers::Now;
 use fastsmtp::server::job::Completion;
-use fastsmtp::server::{ClientLimits, Deliver, Durability, End as ServerEnded, Options, Server, Service};
+use fastsmtp::server::{End as ServerEnded, Options, Server, Service};
 use fastsmtp::spool::SpoolOptions;
 
 use super::client::{Character, Client, Reads};
@@ -161,25 +161,16 @@ impl World {
 fn options(random: &mut Random) -> Options {
     let message_size_max = random.pick(&[2000, 9000, 20_000, 45_000]);
     Options {
-        hostname: "mx.sim.example".into(),
         local_domains: vec!["sim.example".into()],
-        deliver: Deliver::Maildir,
-        durability: Durability::Disk,
         message_size_max,
         recipients_max: 4,
         connections_max: random.within(2..=6),
-        client_limits: ClientLimits::default(),
-        require_known_sender: false,
-        allow_plaintext_auth: false,
-        trusted_proxies: Vec::new(),
         memory: message_size_max * random.pick(&[1, 2, 20]),
         spill_beyond: random.pick(&[100, 1000, 1 << 20]),
         spool_size: SEGMENT_SIZE * random.within(8..=14) as u64,
-        command_timeout: Duration::from_secs(300),
-        data_timeout: Duration::from_secs(180),
         session_timeout: Duration::from_secs(1000),
-        shutdown_grace: Duration::from_secs(5),
         greeting_delay: Duration::from_millis(if random.one_in(6) { 300 } else { 0 }),
+        ..Options::new("mx.sim.example")
     }
 }
 

@@ -286,8 +286,10 @@ fn what_cannot_be_configured_is_said_by_name() {
     assert!(matches!(error(empty), TlsConfigError::Unusable(_)));
     let (pem, key) = (authority("x.example").pem, KeyPair::generate().unwrap().serialize_pem());
     assert_eq!(ServerTls::new(pem.as_bytes(), b"").unwrap_err(), TlsConfigError::NoKey);
-    let other = ServerTls::new(pem.as_bytes(), key.as_bytes()).unwrap_err();
-    assert!(matches!(other, TlsConfigError::Unusable(_)), "{other}");
+    assert_eq!(ServerTls::new(pem.as_bytes(), key.as_bytes()).unwrap_err(), TlsConfigError::OtherKey);
+    let protected = b"-----BEGIN ENCRYPTED PRIVATE KEY-----\nAAAA\n-----END ENCRYPTED PRIVATE KEY-----\n";
+    assert_eq!(ServerTls::new(pem.as_bytes(), protected).unwrap_err(), TlsConfigError::ProtectedKey);
+    assert_eq!(ServerTls::new(empty, key.as_bytes()).unwrap_err(), TlsConfigError::NoX509);
 }
 
 #[test]
@@ -322,4 +324,65 @@ fn a_certificate_that_is_its_own_authority_is_taken_where_it_was_named() {
     assert_eq!(judge(&other, &server, "mx.example"), Err(TlsFault::Certificate));
     let (expired, server) = own("mx.example", 2001);
     assert_eq!(judge(&expired, &server, "mx.example"), Err(TlsFault::Certificate));
+}
+
+#[test]
+fn what_binds_another_protocol_to_a_session_is_the_same_on_both_sides() {
+    let authority = authority("mx.example");
+    let client = trusting(&authority.pem);
+    let exporters = |server: &ServerTls| {
+        let mut pair = Pair::new(&client, server, "mx.example", 1 << 20);
+        assert_eq!((pair.client.exporter(), pair.server.exporter()), (None, None), "before the handshake");
+        pair.run().unwrap();
+        (pair.client.exporter(), pair.server.exporter())
+    };
+    let (first, second) = (exporters(&authority.server), exporters(&authority.server));
+    assert!(first.0.is_some() && first.0 == first.1 && second.0 == second.1 && first != second);
+    assert_eq!(exporters(&tls_1_2_only(&authority.server)), (None, None));
+}
+
+#[test]
+fn the_servers_end_point_is_its_certificate_hashed_as_its_signature_is() {
+    use rcgen::{PKCS_ECDSA_P256_SHA256, PKCS_ECDSA_P384_SHA384, PKCS_ED25519};
+    use sha2::{Digest, Sha256, Sha384};
+    type Hash = fn(&[u8]) -> Vec<u8>;
+    let cases: [(_, Option<Hash>); 3] = [
+        (&PKCS_ECDSA_P256_SHA256, Some(|der| Sha256::digest(der).to_vec())),
+        (&PKCS_ECDSA_P384_SHA384, Some(|der| Sha384::digest(der).to_vec())),
+        (&PKCS_ED25519, None),
+    ];
+    for (algorithm, hash) in cases {
+        let key = KeyPair::generate_for(algorithm).unwrap();
+        let certificate =
+            CertificateParams::new(vec!["mx.example".into()]).unwrap().self_signed(&key).unwrap();
+        let server = ServerTls::new(certificate.pem().as_bytes(), key.serialize_pem().as_bytes()).unwrap();
+        let tls = Tls::server(&server).unwrap();
+        assert_eq!(tls.server_end_point(), hash.map(|hash| hash(certificate.der())));
+    }
+}
+
+#[test]
+fn a_certificate_of_our_own_making_says_for_whom_and_until_when() {
+    let (chain, key) = self_signed("[IPv6:2001:db8::1]", 1_700_000_000).unwrap();
+    let server = ServerTls::new(chain.as_bytes(), key.as_bytes()).unwrap();
+    let certificate = server.certificate();
+    assert_eq!(certificate.names, ["2001:db8::1", "localhost", "127.0.0.1", "::1"]);
+    assert_eq!(certificate.names, Certificate::own_names("[IPv6:2001:db8::1]"));
+    assert_eq!(certificate.expires, 1_700_000_000 + 3652 * 86_400);
+    let long = format!("{}.example", "a.".repeat(60) + "b");
+    self_signed(&long, 1_700_000_000).unwrap();
+}
+
+#[test]
+fn what_stands_before_a_fault_is_heard() {
+    let authority = authority("mx.example");
+    let mut pair = Pair::new(&trusting(&authority.pem), &authority.server, "mx.example", 1 << 20);
+    pair.run().unwrap();
+    pair.client.send([b".\r\n", b""]);
+    let mut octets = wire(&mut pair.client);
+    pair.client.send([b"QUIT\r\n", b""]);
+    octets.extend(wire(&mut pair.client));
+    *octets.last_mut().unwrap() ^= 1;
+    pair.server.receive(&octets, &mut pair.server_heard).unwrap_err();
+    assert_eq!(pair.server_heard, b".\r\n");
 }

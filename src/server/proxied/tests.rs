@@ -66,27 +66,13 @@ struct Client {
 
 impl World {
     fn new(change: impl FnOnce(&mut Options)) -> World {
-        let minutes = |count: u64| Duration::from_secs(60 * count);
         let mut options = Options {
-            hostname: "mx.example".into(),
-            local_domains: Vec::new(),
             deliver: Deliver::Discard,
             durability: Durability::None,
-            message_size_max: 10_000,
-            recipients_max: 100,
             connections_max: 10,
-            client_limits: ClientLimits::default(),
-            require_known_sender: false,
-            allow_plaintext_auth: false,
             trusted_proxies: vec!["127.0.0.1".parse().unwrap()],
-            memory: 1 << 20,
-            spill_beyond: 1 << 20,
-            spool_size: 0,
-            command_timeout: minutes(5),
-            data_timeout: minutes(5),
-            session_timeout: minutes(5),
-            shutdown_grace: minutes(1),
-            greeting_delay: Duration::ZERO,
+            shutdown_grace: Duration::from_secs(60),
+            ..Options::new("mx.example")
         };
         change(&mut options);
         World { server: Server::new(options, Log::Memory(1), [1; 32]), now_ms: 0 }
