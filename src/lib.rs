@@ -20,7 +20,7 @@
 //! 1. [`server`]: the turn, in `server/mod.rs`; `driving.rs` has its half about connections, `acceptance.rs` the one
 //!    about messages, `spilling.rs` what is different for large ones, `proxied.rs` what is for connections of proxies,
 //!    `securing.rs` how TLS begins, `policy.rs` whose mail is taken, `logins.rs` who a client is.
-//! 2. [`smtp`]: `session.rs`, the dialogue as a value.
+//! 2. [`smtp`]: `session.rs`, the dialogue as a value; `session/auth.rs` for who is logged in, with [`wire::sasl`].
 //! 3. [`wire`]: `data.rs`, the end of mail data.
 //! 4. [`spool`]: `mod.rs`, the durable log; then `recovery.rs`.
 //! 5. [`smtp::client`]: the other side of the dialogue, for loadgen and whoever sends; [`net::tls`] goes below it.

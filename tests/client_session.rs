@@ -42,7 +42,7 @@ impl Server {
             replies.extend_from_slice(out.pending());
             out.advance(out.pending().len());
             match progress.need {
-                Need::Input | Need::StartTls | Need::Sasl(_) | Need::Close(_) => break,
+                Need::Input | Need::StartTls | Need::Close(_) => break,
                 Need::Room => {}
                 need => self.answer(need, &mut out),
             }

@@ -148,9 +148,15 @@ enum State {
 enum Kind {
     Plain,
     Login,
-    /// Without binding, which may be offered all the same.
-    Scram(Bindings),
-    ScramPlus,
+    Scram(Wanted),
+}
+
+/// What the mechanism wants of SCRAM's first message.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Wanted {
+    Bound,
+    /// No binding, which may be offered all the same.
+    Unbound(Bindings),
 }
 
 impl Exchange {
@@ -158,9 +164,9 @@ impl Exchange {
     pub fn begin(mechanism: &[u8], bindings: Bindings) -> Option<Exchange> {
         let is_plus = mechanism.eq_ignore_ascii_case(b"SCRAM-SHA-256-PLUS") && bindings == Bindings::Offered;
         let kind = match Mechanism::named(mechanism) {
-            None if is_plus => Kind::ScramPlus,
+            None if is_plus => Kind::Scram(Wanted::Bound),
             None => return None,
-            Some(Mechanism::ScramSha256) => Kind::Scram(bindings),
+            Some(Mechanism::ScramSha256) => Kind::Scram(Wanted::Unbound(bindings)),
             Some(Mechanism::Plain) => Kind::Plain,
             Some(Mechanism::Login) => Kind::Login,
         };
@@ -183,8 +189,7 @@ impl Exchange {
                 let user = credential(response)?;
                 (Next::Challenge("Password:".into()), State::LoginPassword { user })
             }
-            State::First(Kind::Scram(bindings)) => scram_first(response, Wanted::Unbound(bindings))?,
-            State::First(Kind::ScramPlus) => scram_first(response, Wanted::Bound)?,
+            State::First(Kind::Scram(wanted)) => scram_first(response, wanted)?,
             State::LoginPassword { user } => {
                 let password = credential(response)?;
                 (Next::Step(SaslStep::Password { user, password }), State::Password)
@@ -256,13 +261,6 @@ fn credential(octets: &[u8]) -> Result<String, SaslError> {
     text(octets).ok().filter(|_| is_sound).map(str::to_owned).ok_or(SaslError::Malformed)
 }
 
-/// What the mechanism wants of SCRAM's first message.
-#[derive(Clone, Copy)]
-enum Wanted {
-    Bound,
-    Unbound(Bindings),
-}
-
 /// `client-first-message`, as far as it is needed later.
 struct ClientFirst {
     /// `gs2-header`, which the last message repeats.
@@ -287,10 +285,10 @@ fn scram_first(message: &[u8], wanted: Wanted) -> Result<(Next, State), SaslErro
     }
     let mut attributes = bare.split(',');
     let name = name(attribute(attributes.next(), "n=")?)?;
-    let nonce = attribute(attributes.next(), "r=").and_then(|nonce| {
-        let is_sound = is_nonce(nonce);
-        is_sound.then(|| nonce.to_owned()).ok_or(SaslError::Malformed)
-    })?;
+    let nonce = attribute(attributes.next(), "r=")?;
+    if !is_nonce(nonce) {
+        return Err(SaslError::Malformed);
+    }
     let acts_for_another = match acted_for.strip_prefix("a=") {
         None if acted_for.is_empty() => false,
         None => return Err(SaslError::Malformed),
@@ -301,7 +299,8 @@ fn scram_first(message: &[u8], wanted: Wanted) -> Result<(Next, State), SaslErro
         _ => return Ok(refused(name)), // also: nobody can be called so
     };
     let header = message[..message.len() - bare.len()].to_owned();
-    let first = ClientFirst { header, bare: bare.to_owned(), user: user.clone(), nonce, binding };
+    let first =
+        ClientFirst { header, bare: bare.to_owned(), user: user.clone(), nonce: nonce.to_owned(), binding };
     Ok((Next::Step(SaslStep::Keys { user, binding }), State::Keys(first)))
 }
 
