@@ -174,6 +174,32 @@ fn a_second_start_hears_that_the_data_is_in_use_before_that_the_port_is() {
 }
 
 #[test]
+fn what_a_users_server_holds_root_may_release() {
+    if !is_root() {
+        return;
+    }
+    let (_root, data) = reachable_data();
+    let mailboxes = data.join("mailboxes/example.com");
+    fs::create_dir_all(&mailboxes).unwrap();
+    let obstacle = mailboxes.join("user");
+    fs::write(&obstacle, "in the way").unwrap();
+    all_below(&data).iter().for_each(|path| chown(path, Some(USER.1), Some(USER.1)).unwrap());
+    let server = Server::start(&data, &["--run-as", USER.0]);
+    let mut talk = server.connect();
+    talk.hello();
+    talk.begin();
+    talk.say("held\r\n.\r\n", "250");
+    wait_until("it is held", || server.log().contains(" held id="));
+    fs::remove_file(obstacle).unwrap();
+    let release =
+        Command::new(PROGRAM).args(["queue", "release", "--all", "--data"]).arg(&data).output().unwrap();
+    assert_eq!(String::from_utf8_lossy(&release.stdout), "released 1 message: the server tries again now\n");
+    wait_for_mail(&data, 1);
+    let orders = data.join("spool/orders");
+    wait_until("the order is struck out", || fs::read_dir(&orders).unwrap().count() == 0);
+}
+
+#[test]
 fn an_unknown_user_is_named_and_exits_67() {
     let (_root, data) = data();
     let (code, said) =

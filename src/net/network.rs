@@ -35,16 +35,10 @@ impl FromStr for Network {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Network, String> {
-        let network = match text.parse() {
-            Ok(network) => network,
-            Err(_) => {
-                text.parse().map(|address: IpAddr| IpNet::from(address.to_canonical())).map_err(|_| {
-                    format!(
-                        "'{text}' is not a network or an address, like 192.0.2.0/24, 2001:db8::/32 or ::1"
-                    )
-                })?
-            }
-        };
+        let one = |text: &str| text.parse().map(|address: IpAddr| IpNet::from(address));
+        let network = canonical(text.parse().or_else(|_| one(text)).map_err(|_| {
+            format!("'{text}' is not a network or an address, like 192.0.2.0/24, 2001:db8::/32 or ::1")
+        })?);
         // What was meant by 10.1.2.3/8: the network, or the one address?
         if network.trunc() != network {
             let (whole, one) = (Network(network.trunc()), network.addr());
@@ -53,6 +47,19 @@ impl FromStr for Network {
         Ok(Network(network))
     }
 }
+
+/// An IPv4-mapped network as the IPv4 network that it stands for, or nobody would ever belong to it.
+fn canonical(network: IpNet) -> IpNet {
+    match (network, network.addr().to_canonical()) {
+        (IpNet::V6(mapped), address @ IpAddr::V4(_)) if mapped.prefix_len() >= MAPPED_PREFIX => {
+            IpNet::new(address, mapped.prefix_len() - MAPPED_PREFIX).expect("128 less 96 is 32")
+        }
+        _ => network,
+    }
+}
+
+/// The prefix of all IPv4-mapped addresses (RFC 4291 2.5.5.2).
+const MAPPED_PREFIX: u8 = 96;
 
 /// As it is read; a single address without a prefix.
 impl fmt::Display for Network {
@@ -87,6 +94,7 @@ mod tests {
             ("::/0", "::1", "127.0.0.1"),
             ("192.0.2.0/24", "::ffff:192.0.2.1", "::ffff:192.0.3.1"),
             ("::ffff:192.0.2.1", "192.0.2.1", "192.0.2.2"),
+            ("::ffff:192.0.2.0/120", "192.0.2.1", "192.0.3.1"),
         ];
         for (text, inside, outside) in cases {
             assert!(network(text).contains(address(inside)), "{text} {inside}");
