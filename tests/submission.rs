@@ -8,6 +8,7 @@ use std::io::Write;
 use std::net::{SocketAddr, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
+use std::sync::OnceLock;
 
 use common::server::{PROGRAM, Server, Talk, data, delivered, has_tool, wait_for_mail, wait_until};
 use tempfile::TempDir;
@@ -34,26 +35,17 @@ const WAYS: [Way; 2] = [Way::StartTls, Way::Implicit];
 impl Post {
     fn new() -> Post {
         let (root, data) = data();
-        for (address, more) in
-            [("alice@example.com", &["--alias", "info@example.com"][..]), ("bob@example.com", &[])]
-        {
-            let mut user = Command::new(PROGRAM);
-            user.args(["user", "add", address]).args(more).arg("--data").arg(&data);
-            let output = finish(&mut user, format!("{PASSWORD}\n").as_bytes());
-            assert!(output.status.success(), "{}", text(&output));
-        }
+        fs::create_dir(&data).unwrap();
+        fs::write(data.join("accounts.toml"), accounts()).unwrap();
         let listeners = ["--listen-submission", "127.0.0.1:0", "--listen-submissions", "127.0.0.1:0"];
-        let server = Server::start(
-            &data,
-            &[&listeners[..], &["--tls-self-signed", "true", "--hostname", "localhost"]].concat(),
-        );
+        let server = Server::start(&data, &[&listeners[..], &["--tls-self-signed"]].concat());
         Post { server, data, root }
     }
 
     fn address(&self, way: Way) -> SocketAddr {
         match way {
-            Way::StartTls => self.server.submission(),
-            Way::Implicit => self.server.submissions(),
+            Way::StartTls => self.server.submission[0],
+            Way::Implicit => self.server.submissions[0],
         }
     }
 
@@ -81,6 +73,17 @@ impl Post {
         assert_eq!(self.server.stop().code(), Some(0));
         assert_eq!(delivered(&data.join("mailboxes")), Vec::<PathBuf>::new());
     }
+}
+
+/// The accounts file with alice and bob, made once, for a password takes its time.
+fn accounts() -> &'static str {
+    static ACCOUNTS: OnceLock<String> = OnceLock::new();
+    ACCOUNTS.get_or_init(|| {
+        let (_root, data) = data();
+        user(&data, &["add", "alice@example.com", "--alias", "info@example.com"], PASSWORD);
+        user(&data, &["add", "bob@example.com"], PASSWORD);
+        fs::read_to_string(data.join("accounts.toml")).unwrap()
+    })
 }
 
 fn finish(command: &mut Command, input: &[u8]) -> Output {
@@ -347,7 +350,7 @@ fn anybody_may_send_to_users_and_to_nobody_else_where_mail_comes_in() {
         ("someone@elsewhere.example", "550 5.7.1"),
         ("alice@mail.example.com", "550 5.7.1"),
     ] {
-        talk.say(&format!("RCPT TO:<{recipient}>\r\n"), reply);
+        talk.say(format!("RCPT TO:<{recipient}>\r\n"), reply);
     }
     talk.say("RCPT TO:<Postmaster>\r\n", "250");
 }
