@@ -12,6 +12,7 @@ mod held;
 pub mod job;
 pub mod metrics;
 mod options;
+mod passage;
 mod queue;
 mod securing;
 mod spilling;
@@ -32,10 +33,11 @@ use crate::net::tls::ServerTls;
 use crate::smtp::{Profile, Reply, Security, Session};
 use crate::spool::{Pending, SpillJob, Spool};
 use acceptance::{DateText, Store, Waiting};
-use connection::{Buffers, CloseReason, Connection, Phase, Stream};
+use connection::{CloseReason, Connection, Phase, Stream};
 use job::{Completion, Job};
 use metrics::Counters;
 pub use options::{Deliver, Durability, Options, Service};
+use passage::Buffers;
 use queue::{Entry, Kept, Queue};
 
 /// The server: all sessions, the log, the queue.
