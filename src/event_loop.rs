@@ -19,7 +19,7 @@ use signal_hook_mio::v1_0::Signals;
 use socket2::{Domain, Protocol, Socket, Type};
 
 use crate::QueueId;
-use crate::accounts::{AccountsFile, FileError};
+use crate::accounts::{Accounts, AccountsFile, FileError};
 use crate::certificates::{self, CertificateError, CertificateFiles, CertificateSource};
 use crate::disk::{Disk, RealDisk};
 use crate::limits::{ACCEPTS_PER_TURN, EVENTS_PER_TURN, LISTEN_BACKLOG};
@@ -155,7 +155,7 @@ pub fn run(setup: &Setup, mut announce: impl FnMut(Announcement)) -> Result<End,
     let watch = Watch::new(certificate_files, accounts_file);
     let mut event_loop =
         EventLoop::new(server, listeners, disk, watch, options).map_err(StartError::System)?;
-    say_what_holds(data, options);
+    say_what_holds(data, options, &accounts);
     if run_as.is_root() {
         warn!(
             "RUNNING AS ROOT: a hole in this program would be one in the whole machine; --run-as NAME becomes that user \
@@ -297,16 +297,26 @@ fn find_held(
 }
 
 /// Says where mail goes, what is local and what a 250 means.
-fn say_what_holds(data: &Path, options: &Options) {
+fn say_what_holds(data: &Path, options: &Options, accounts: &Accounts) {
     match options.deliver {
         Deliver::Maildir => info!("mail goes to {}/mailboxes", data.display()),
         Deliver::Discard => warn!("mail is thrown away once it is answered (--deliver discard)"),
     }
-    match &*options.local_domains {
-        [] => info!("every domain is local: all mail is taken, none is relayed (--local-domain narrows it)"),
-        domains => {
-            info!("local domains: {}; mail for others is refused, nothing is relayed", domains.join(", "))
+    let domains: Vec<&str> = match options.local_domains.is_empty() {
+        true => accounts.domains().collect(),
+        false => options.local_domains.iter().map(String::as_str).collect(),
+    };
+    match (accounts.is_kept(), &*domains) {
+        (false, []) => {
+            info!("every domain is local: all mail is taken, none is relayed (--local-domain narrows it)")
         }
+        (true, []) => {
+            warn!("no domain is local: there are no accounts (fastsmtp user add), and nothing is relayed")
+        }
+        (_, domains) => info!(
+            "local domains: {}; mail for others is refused, nothing is relayed, for users neither",
+            domains.join(", ")
+        ),
     }
     match options.durability {
         Durability::Disk => info!("250 means durable: each message is synced to disk before its 250"),

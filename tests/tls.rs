@@ -1,139 +1,18 @@
 //! TLS with the real binary: STARTTLS and TLS from the start, by a client of ours that sees each octet, by Python and by
-//! OpenSSL; what an attacker on the way may try; and certificates that change while sessions go on.
+//! OpenSSL; and what an attacker on the way may try.
 
 mod common;
 
 use std::fs;
-use std::io::{Read, Write};
+use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpStream};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-use common::server::{PATIENCE, Server, Talk, data, delivered, has_tool, wait_for_mail, wait_until};
-use fastsmtp::net::tls::{ClientTls, Resumption, ServerName, Tls, Trust};
-use rcgen::{CertificateParams, KeyPair};
-
-/// The server's listeners for submissions, beside its usual one.
-const SUBMISSIONS: [&str; 4] = ["--listen-submission", "127.0.0.1:0", "--listen-submissions", "127.0.0.1:0"];
-
-/// A server with a certificate of its own making, and submissions.
-fn self_signed(data: &Path, arguments: &[&str]) -> Server {
-    Server::start(data, &[&["--tls-self-signed"], &SUBMISSIONS[..], arguments].concat())
-}
-
-/// A client that types in TLS.
-struct Secure {
-    stream: TcpStream,
-    tls: Tls,
-    heard: Vec<u8>,
-    /// Whether the stream is at its end.
-    is_over: bool,
-}
-
-impl Secure {
-    /// Begins TLS on a stream.
-    fn begin(stream: TcpStream, client: &ClientTls) -> Secure {
-        stream.set_read_timeout(Some(PATIENCE)).unwrap();
-        stream.set_nodelay(true).unwrap();
-        let tls = Tls::client(client, &ServerName::new("mx.example.com").unwrap()).unwrap();
-        Secure { stream, tls, heard: Vec::new(), is_over: false }
-    }
-
-    /// Begins it, and insists on it.
-    fn agreed(stream: TcpStream, client: &ClientTls) -> Secure {
-        let mut secure = Secure::begin(stream, client);
-        while secure.tls.is_handshaking() {
-            secure.flush();
-            secure.read();
-            assert!(!secure.is_over, "no handshake");
-        }
-        secure.flush();
-        secure
-    }
-
-    /// Connects to TLS from the start.
-    fn connect(address: SocketAddr, client: &ClientTls) -> Secure {
-        Secure::agreed(TcpStream::connect(address).unwrap(), client)
-    }
-
-    /// Connects in plain, and goes on by STARTTLS.
-    fn by_starttls(address: SocketAddr, client: &ClientTls) -> Secure {
-        let mut talk = Talk::new(TcpStream::connect(address).unwrap());
-        talk.hello();
-        talk.say("STARTTLS\r\n", "220 ");
-        Secure::agreed(talk.stream.try_clone().unwrap(), client)
-    }
-
-    fn flush(&mut self) {
-        assert!(self.tls.flush(&mut self.stream).unwrap());
-    }
-
-    /// Reads once.
-    fn read(&mut self) {
-        let mut wire = [0; 20_000];
-        match self.stream.read(&mut wire) {
-            Ok(0) => self.is_over = true,
-            Ok(count) => self.tls.receive(&wire[..count], &mut self.heard).unwrap(),
-            Err(error) => panic!("{error}"),
-        }
-    }
-
-    fn send(&mut self, octets: &[u8]) {
-        let mut sent = 0;
-        while sent < octets.len() {
-            sent += self.tls.send([&octets[sent..], b""]);
-            self.flush();
-        }
-    }
-
-    /// The next reply, all its lines; empty at the end of the session.
-    fn reply(&mut self) -> String {
-        let mut reply = String::new();
-        loop {
-            while let Some(end) = self.heard.iter().position(|octet| *octet == b'\n') {
-                let line: Vec<u8> = self.heard.drain(..=end).collect();
-                reply.push_str(str::from_utf8(&line).unwrap());
-                if line.get(3) != Some(&b'-') {
-                    return reply;
-                }
-            }
-            if self.is_over || self.tls.peer_has_closed() {
-                return String::new();
-            }
-            self.read();
-        }
-    }
-
-    fn say(&mut self, text: &str, code: &str) -> String {
-        self.send(text.as_bytes());
-        let reply = self.reply();
-        assert!(reply.starts_with(code), "{code} wanted to {text:?}: {reply:?}");
-        reply
-    }
-
-    fn begin_mail(&mut self) {
-        self.say("MAIL FROM:<sender@client.example>\r\n", "250");
-        self.say("RCPT TO:<user@example.com>\r\n", "250");
-        self.say("DATA\r\n", "354");
-    }
-
-    /// Reads to the end of the stream, and insists that the server said that it is one.
-    fn insist_on_the_end(&mut self) {
-        while !self.is_over {
-            self.read();
-        }
-        assert!(self.tls.peer_has_closed(), "no close_notify");
-    }
-}
-
-fn trusting(certificate: &Path) -> ClientTls {
-    ClientTls::new(Trust::File(&fs::read(certificate).unwrap()), Resumption::On).unwrap()
-}
-
-fn own_certificate(data: &Path) -> PathBuf {
-    data.join("tls-cert.pem")
-}
+use common::secure::{Secure, own_certificate, self_signed, trusting};
+use common::server::{Talk, data, delivered, has_tool, wait_for_mail, wait_until};
+use fastsmtp::net::tls::{ServerName, Tls};
 
 #[test]
 fn a_message_comes_in_by_starttls_and_by_tls_from_the_start() {
@@ -304,7 +183,7 @@ fn a_large_mail_comes_through_tls_byte_for_byte() {
     session.say("EHLO client.example\r\n", "250");
     session.say("MAIL FROM:<> BODY=BINARYMIME\r\n", "250");
     session.say("RCPT TO:<user@example.com>\r\n", "250");
-    let octets: Vec<u8> = (0..7_000_000u64).map(|at| ((at * at) >> 7) as u8).collect();
+    let octets: Vec<u8> = (0..7_000_000u64).map(|at| (at.pow(2) >> 7) as u8).collect();
     session.send(format!("BDAT {} LAST\r\n", octets.len()).as_bytes());
     session.send(&octets);
     assert!(session.reply().starts_with("250 2."));
@@ -499,168 +378,6 @@ fn our_own_client_resumes() {
     assert!(Secure::by_starttls(server.address(), &client).tls.is_resumed());
 }
 
-// Certificates.
-
-/// Makes a certificate for some name, with its key.
-fn make(root: &Path, name: &str) -> [PathBuf; 2] {
-    let key = KeyPair::generate().unwrap();
-    let params = CertificateParams::new(vec!["mx.example.com".into(), name.into()]).unwrap();
-    let files = [root.join(format!("{name}.pem")), root.join(format!("{name}.key"))];
-    fs::write(&files[0], params.self_signed(&key).unwrap().pem()).unwrap();
-    fs::write(&files[1], key.serialize_pem()).unwrap();
-    files
-}
-
-/// Puts files in the place of others, as whoever renews certificates does: each at once.
-fn replace(files: &[PathBuf; 2], by: &[PathBuf; 2]) {
-    for (file, by) in files.iter().zip(by) {
-        let unfinished = file.with_extension("unfinished");
-        fs::copy(by, &unfinished).unwrap();
-        fs::rename(unfinished, file).unwrap();
-    }
-}
-
-#[test]
-fn a_new_certificate_is_for_new_sessions_and_the_old_ones_go_on() {
-    let (root, data) = data();
-    let (first, second) = (make(root.path(), "first.example"), make(root.path(), "second.example"));
-    let used = make(root.path(), "used.example");
-    replace(&used, &first);
-    let [chain, key] = [&used[0], &used[1]].map(|path| path.to_str().unwrap());
-    let server = Server::start(&data, &["--tls-cert", chain, "--tls-key", key]);
-    let (old, new) = (trusting(&first[0]), trusting(&second[0]));
-    let mut under_way = Secure::by_starttls(server.address(), &old);
-    under_way.say("EHLO client.example\r\n", "250");
-    under_way.begin_mail();
-
-    // First a broken one, which is said once and changes nothing.
-    fs::write(&used[0], "-----BEGIN CERTIFICATE-----\nbroken\n").unwrap();
-    let told = format!("{chain}: it is not PEM");
-    wait_until("the broken one is told of", || server.log().contains(&told));
-    Secure::by_starttls(server.address(), &old);
-    server.signal("HUP");
-    wait_until("it is read anew at once", || server.log().matches(&told).count() == 2);
-    // Then a key of another certificate.
-    replace(&used, &[first[0].clone(), second[1].clone()]);
-    wait_until("the other's key is told of", || server.log().contains("do not belong together"));
-    Secure::by_starttls(server.address(), &old);
-
-    replace(&used, &second);
-    wait_until("the new one is told of", || server.log().contains("TLS: from now on "));
-    Secure::by_starttls(server.address(), &new);
-    under_way.send(b"Subject: over the change\r\n\r\n.\r\n");
-    assert!(under_way.reply().starts_with("250 2."));
-    assert_eq!(server.log().matches(&told).count(), 2, "{}", server.log());
-    assert_eq!(server.log().matches("do not belong together").count(), 1);
-}
-
-#[test]
-fn a_certificate_of_its_own_making_is_kept_and_made_anew_for_another_name() {
-    use std::os::unix::fs::PermissionsExt;
-    let (_root, data) = data();
-    let read = || ["tls-cert.pem", "tls-key.pem"].map(|name| fs::read(data.join(name)).unwrap());
-    let server = self_signed(&data, &[]);
-    assert!(server.log().contains("CLIENTS CANNOT VERIFY IT"));
-    let first = read();
-    for name in ["tls-cert.pem", "tls-key.pem"] {
-        assert_eq!(fs::metadata(data.join(name)).unwrap().permissions().mode() & 0o777, 0o600);
-    }
-    server.stop();
-    self_signed(&data, &[]).stop();
-    assert_eq!(read(), first);
-    // A crash between the two leaves such a pair.
-    fs::write(data.join("tls-key.pem"), KeyPair::generate().unwrap().serialize_pem()).unwrap();
-    self_signed(&data, &[]).stop();
-    let second = read();
-    assert!(second[0] != first[0] && second[1] != first[1]);
-    // The last of two --hostname is an error, so the configuration file says it.
-    let file = data.with_extension("toml");
-    fs::write(&file, "tls-self-signed = true\nlisten = [\"127.0.0.1:0\"]\n").unwrap();
-    let mut command = Command::new(common::server::PROGRAM);
-    command.env("FASTSMTP_HOSTNAME", "other.example").args(["--config", file.to_str().unwrap(), "--data"]);
-    let log = fs::File::options().append(true).open(common::server::log_of(&data)).unwrap();
-    let child = command.arg(&data).stdout(Stdio::piped()).stderr(log).spawn().unwrap();
-    let server = Server::watch(child, &data);
-    assert_ne!(read(), second);
-    assert!(
-        server.log().contains("for \"other.example, localhost, 127.0.0.1, ::1\", until "),
-        "{}",
-        server.log()
-    );
-}
-
-#[test]
-fn a_certificate_that_cannot_be_used_is_named_with_the_mend() {
-    let (root, data) = data();
-    let [chain, key] = make(root.path(), "one.example");
-    let [_, other] = make(root.path(), "two.example");
-    let at = |name: &str, text: &str| {
-        fs::write(root.path().join(name), text).unwrap();
-        root.path().join(name)
-    };
-    let protected =
-        at("protected", "-----BEGIN ENCRYPTED PRIVATE KEY-----\nAAAA\n-----END ENCRYPTED PRIVATE KEY-----\n");
-    let empty = at("empty", "");
-    let broken = at("broken", "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n");
-    let missing = root.path().join("missing");
-    let cases = [
-        (
-            &missing,
-            &key,
-            &missing,
-            "No such file or directory (os error 2); give --tls-cert and --tls-key files that are there",
-        ),
-        (
-            &chain,
-            &missing,
-            &missing,
-            "No such file or directory (os error 2); give --tls-cert and --tls-key files that are there",
-        ),
-        (
-            &empty,
-            &key,
-            &empty,
-            "no certificate (BEGIN CERTIFICATE) in it; give --tls-cert a certificate in PEM",
-        ),
-        (
-            &broken,
-            &key,
-            &broken,
-            "what stands in it as a certificate is none (RFC 5280); give --tls-cert a certificate in PEM",
-        ),
-        (
-            &chain,
-            &chain,
-            &chain,
-            "no private key (BEGIN PRIVATE KEY) in it; give --tls-key the certificate's key",
-        ),
-        (&chain, &protected, &protected, "a passphrase protects the private key; store it without one"),
-        (
-            &chain,
-            &other,
-            &other,
-            "key and certificate do not belong together; the key must be of the first certificate in",
-        ),
-    ];
-    for (chain, key, named, sentence) in cases {
-        for check in [&["--check-config"][..], &["--listen", "127.0.0.1:0"]] {
-            let output = Command::new(common::server::PROGRAM)
-                .arg("--data")
-                .arg(&data)
-                .arg("--tls-cert")
-                .arg(chain)
-                .arg("--tls-key")
-                .arg(key)
-                .args(check)
-                .output()
-                .unwrap();
-            let said = String::from_utf8(output.stderr).unwrap();
-            assert_eq!(output.status.code(), Some(78), "{said}");
-            assert!(said.contains(&format!("{}: {sentence}", named.display())), "{sentence}\n{said}");
-        }
-    }
-}
-
 // What it costs.
 
 /// Opens idle sessions in one version of TLS, or in none, says so, and keeps them until its input ends.
@@ -698,7 +415,6 @@ for line in sys.stdin:
 
 #[test]
 fn an_idle_session_in_tls_costs_at_most_12_kibibytes() {
-    use std::io::BufRead;
     if !has_tool("python3") {
         return;
     }
@@ -712,7 +428,7 @@ fn an_idle_session_in_tls_costs_at_most_12_kibibytes() {
             .spawn()
             .unwrap();
         let mut input = child.stdin.take().unwrap();
-        let mut lines = std::io::BufReader::new(child.stdout.take().unwrap()).lines();
+        let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
         let mut resident_with = |more: usize| {
             writeln!(input, "{more}").unwrap();
             assert_eq!(lines.next().unwrap().unwrap(), "there");

@@ -5,7 +5,8 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use log::{error, info};
 
 use super::Server;
-use super::connection::{CloseReason, Deadline, Phase, Received, Stream};
+use super::connection::{CloseReason, Deadline, Phase, Stream};
+use super::passage::Received;
 use crate::limits::{BULK_PER_TURN, COMMANDS_RECEIVED_MAX, READ_PER_TURN, RECEIVE_BUFFER};
 use crate::log_value::Escaped;
 use crate::net::slots::Key;

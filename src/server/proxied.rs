@@ -6,8 +6,9 @@ use std::net::SocketAddr;
 use log::{debug, info};
 
 use super::Server;
-use super::connection::{CloseReason, Phase, Received, Stream};
+use super::connection::{CloseReason, Phase, Stream};
 use super::options::Service;
+use super::passage::Received;
 use crate::limits::{COMMANDS_RECEIVED_MAX, PROXY_HEADER_SECS};
 use crate::log_value::Escaped;
 use crate::net::network::Network;

@@ -1,5 +1,5 @@
 //! Handshakes: when TLS begins, how many have their turn, until when, and what follows. Behind them TLS is the business of
-//! [`Connection`](super::connection::Connection) alone.
+//! [`passage`](super::passage) alone.
 //!
 //! ```text
 //!   STARTTLS ─▶ 220 ─▶ StartTls ──written──▶ Handshake ─────────────────────────▶ Open, and the client says EHLO
@@ -12,8 +12,9 @@
 use log::{debug, info, log_enabled};
 
 use super::Server;
-use super::connection::{CloseReason, Phase, Received, Stream};
+use super::connection::{CloseReason, Phase, Stream};
 use super::options::Service;
+use super::passage::Received;
 use crate::limits::{
     COMMANDS_RECEIVED_MAX, HANDSHAKE_SECS, HANDSHAKE_STORM_SECS, HANDSHAKES_MAX, HANDSHAKES_PER_TURN,
     HANDSHAKES_STORM, READ_PER_TURN,

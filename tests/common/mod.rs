@@ -5,4 +5,5 @@ pub mod dialogue;
 pub mod load;
 pub mod machine;
 pub mod oracle;
+pub mod secure;
 pub mod server;
