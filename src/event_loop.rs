@@ -122,6 +122,9 @@ pub fn run(
     let mut event_loop =
         EventLoop::new(server, listeners, disk, watch, &options).map_err(StartError::System)?;
     say_what_holds(data, &options);
+    if certificate.is_none() {
+        info!("no TLS: what is said is said in plain (--tls-cert and --tls-key, or --tls-self-signed)");
+    }
     for listener in &event_loop.listeners {
         let (service, address) = (listener.service, listener.address);
         match service {
@@ -134,17 +137,14 @@ pub fn run(
     event_loop.run().map_err(StartError::System)
 }
 
-/// Reads or makes the certificate, if there is to be one, and says what holds of TLS.
+/// Reads or makes the certificate, if there is to be one, and tells of it.
 fn start_tls(
     source: Option<&CertificateSource>,
     data: &Path,
     disk: &RealDisk,
     options: &Options,
 ) -> Result<(Option<ServerTls>, Option<CertificateFiles>), StartError> {
-    let Some(source) = source else {
-        info!("no TLS: what is said is said in plain (--tls-cert and --tls-key, or --tls-self-signed)");
-        return Ok((None, None));
-    };
+    let Some(source) = source else { return Ok((None, None)) };
     let unix_secs = unix().as_secs();
     let (files, tls) = certificates::start(source, data, disk, &options.hostname, unix_secs)
         .map_err(StartError::Certificate)?;
