@@ -162,6 +162,9 @@ pub fn run(setup: &Setup, mut announce: impl FnMut(Announcement)) -> Result<End,
              once the ports are bound"
         );
     }
+    if certificate.is_none() {
+        info!("no TLS: what is said is said in plain (--tls-cert and --tls-key, or --tls-self-signed)");
+    }
     for listener in &event_loop.listeners {
         let (service, address) = (listener.service, listener.address);
         match service {
@@ -193,17 +196,14 @@ fn as_user(run_as: &RunAs, error: StartError) -> StartError {
     }
 }
 
-/// Reads or makes the certificate, if there is to be one, and says what holds of TLS.
+/// Reads or makes the certificate, if there is to be one, and tells of it.
 fn start_tls(
     source: Option<&CertificateSource>,
     data: &Path,
     disk: &RealDisk,
     options: &Options,
 ) -> Result<Option<(CertificateFiles, ServerTls)>, StartError> {
-    let Some(source) = source else {
-        info!("no TLS: what is said is said in plain (--tls-cert and --tls-key, or --tls-self-signed)");
-        return Ok(None);
-    };
+    let Some(source) = source else { return Ok(None) };
     let unix_secs = unix().as_secs();
     certificates::start(source, data, disk, &options.hostname, unix_secs)
         .map(Some)
