@@ -1,5 +1,5 @@
-//! The corpus of 361 dialogues against the real binary, with TLS and without: whole, byte by byte and in random pieces. Cases
-//! for AUTH and unknown recipients are skipped by the runner until those are offered.
+//! The corpus of 361 dialogues against the real binary: in plain and in TLS, with accounts and without, whole, byte by byte
+//! and in random pieces. Cases for what a run does not offer are skipped by the runner, and told.
 
 mod common;
 

@@ -6,18 +6,16 @@ mod common;
 use std::fs;
 use std::io::Write;
 use std::net::{SocketAddr, TcpStream};
-use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
-use std::sync::OnceLock;
 
+use common::accounts::{self, PASSWORD};
 use common::server::{PROGRAM, Server, Talk, data, delivered, has_tool, wait_for_mail, wait_until};
 use tempfile::TempDir;
 
-const PASSWORD: &str = "correct horse, battery staple";
 const WRONG: &str = "incorrect horse";
 
-/// A server with alice and bob, at its two submission ports.
+/// A server with accounts, at its two submission ports.
 struct Post {
     server: Server,
     data: PathBuf,
@@ -36,10 +34,7 @@ const WAYS: [Way; 2] = [Way::StartTls, Way::Implicit];
 impl Post {
     fn new() -> Post {
         let (root, data) = data();
-        fs::create_dir(&data).unwrap();
-        let file = data.join("accounts.toml");
-        fs::write(&file, accounts()).unwrap();
-        fs::set_permissions(file, fs::Permissions::from_mode(0o600)).unwrap();
+        accounts::keep(&data);
         let listeners = ["--listen-submission", "127.0.0.1:0", "--listen-submissions", "127.0.0.1:0"];
         let server = Server::start(&data, &[&listeners[..], &["--tls-self-signed"]].concat());
         Post { server, data, root }
@@ -76,17 +71,6 @@ impl Post {
         assert_eq!(self.server.stop().code(), Some(0));
         assert_eq!(delivered(&data.join("mailboxes")), Vec::<PathBuf>::new());
     }
-}
-
-/// The accounts file with alice and bob, made once, for a password takes its time.
-fn accounts() -> &'static str {
-    static ACCOUNTS: OnceLock<String> = OnceLock::new();
-    ACCOUNTS.get_or_init(|| {
-        let (_root, data) = data();
-        user(&data, &["add", "alice@example.com", "--alias", "info@example.com"], PASSWORD);
-        user(&data, &["add", "bob@example.com"], PASSWORD);
-        fs::read_to_string(data.join("accounts.toml")).unwrap()
-    })
 }
 
 fn finish(command: &mut Command, input: &[u8]) -> Output {
@@ -274,10 +258,9 @@ fn openssl_shakes_hands_and_a_dialogue_by_hand_follows() {
     }
     for way in WAYS {
         let post = Post::new();
-        // alice@example.com and the password, as PLAIN says them.
-        let plain = fastsmtp::wire::sasl::encode(&fastsmtp::wire::sasl::plain("alice@example.com", PASSWORD));
+        let auth = accounts::auth("alice@example.com");
         let dialogue = format!(
-            "EHLO client.example\r\nAUTH PLAIN {plain}\r\nMAIL FROM:<info@example.com>\r\n\
+            "EHLO client.example\r\n{auth}MAIL FROM:<info@example.com>\r\n\
              RCPT TO:<bob+tag@Example.COM>\r\nDATA\r\nSubject: by hand\r\n\r\nhello\r\n.\r\nQUIT\r\n"
         );
         let output = s_client(&post, way, dialogue.as_bytes());
@@ -398,7 +381,7 @@ fn accounts_that_change_are_known_without_a_restart() {
 fn a_full_mailbox_takes_no_more_until_something_is_removed() {
     let post = Post::new();
     user(&post.data, &["set", "bob@example.com", "--quota", "10KiB"], "");
-    wait_until("the quota is known", || post.server.log().matches("accounts: 2 in ").count() == 2);
+    wait_until("the quota is known", || post.server.log().matches("accounts: 4 in ").count() == 2);
     let mut talk = post.server.connect();
     talk.hello();
     let mail = format!("Subject: 4 KiB\r\n\r\n{}\r\n.\r\n", "x".repeat(70).repeat(58));

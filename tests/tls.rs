@@ -10,6 +10,7 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
+use common::accounts;
 use common::secure::{Secure, own_certificate, self_signed, trusting};
 use common::server::{Talk, data, delivered, has_tool, wait_for_mail, wait_until};
 use fastsmtp::net::tls::{ServerName, Tls};
@@ -17,6 +18,7 @@ use fastsmtp::net::tls::{ServerName, Tls};
 #[test]
 fn a_message_comes_in_by_starttls_and_by_tls_from_the_start() {
     let (_root, data) = data();
+    accounts::keep(&data);
     let server = self_signed(&data, &[]);
     let client = trusting(&own_certificate(&data));
     let mut session = Secure::by_starttls(server.address(), &client);
@@ -32,11 +34,15 @@ fn a_message_comes_in_by_starttls_and_by_tls_from_the_start() {
     assert!(session.reply().starts_with("220 mx.example.com "));
     assert!(!session.say("EHLO client.example\r\n", "250").contains("STARTTLS"));
     session.say("STARTTLS\r\n", "503");
-    session.begin_mail();
+    session.say(&accounts::auth("alice@example.com"), "235");
+    session.say("MAIL FROM:<alice@example.com>\r\n", "250");
+    session.say("RCPT TO:<user@example.com>\r\n", "250");
+    session.say("DATA\r\n", "354");
     session.say("Subject: two\r\n\r\n.\r\n", "250 2.");
     for mail in wait_for_mail(&data, 2) {
         let text = fs::read_to_string(mail).unwrap();
-        assert!(text.contains("with ESMTPS id"), "{text}");
+        let protocol = if text.contains("Subject: two") { "with ESMTPSA id" } else { "with ESMTPS id" };
+        assert!(text.contains(protocol), "{text}");
     }
 }
 
@@ -176,11 +182,13 @@ fn garbage_instead_of_a_hello_is_told_by_an_alert_and_one_line_in_the_log() {
 #[test]
 fn a_large_mail_comes_through_tls_byte_for_byte() {
     let (_root, data) = data();
+    accounts::keep(&data);
     let server = self_signed(&data, &[]);
     let client = trusting(&own_certificate(&data));
     let mut session = Secure::connect(server.submissions[0], &client);
     session.reply();
     session.say("EHLO client.example\r\n", "250");
+    session.say(&accounts::auth("alice@example.com"), "235");
     session.say("MAIL FROM:<> BODY=BINARYMIME\r\n", "250");
     session.say("RCPT TO:<user@example.com>\r\n", "250");
     let octets: Vec<u8> = (0..7_000_000u64).map(|at| (at.pow(2) >> 7) as u8).collect();
@@ -263,7 +271,7 @@ fn a_client_that_never_reads_is_read_no_further_and_has_all_replies_when_it_does
 /// Speaks by Python's own libraries, which insist on close_notify, in one version of TLS.
 const PYTHON: &str = r#"
 import smtplib, ssl, sys
-version, certificate, plain, implicit = sys.argv[1:5]
+version, certificate, password, plain, implicit = sys.argv[1:6]
 version = ssl.TLSVersion[version]
 context = ssl.create_default_context(cafile=certificate)
 context.minimum_version = context.maximum_version = version
@@ -279,7 +287,8 @@ class Implicit(smtplib.SMTP_SSL):
 
 def speak(client, name):
     assert client.sock.version() == {'TLSv1_2': 'TLSv1.2', 'TLSv1_3': 'TLSv1.3'}[version.name], client.sock.version()
-    client.sendmail('a@client.example', ['user@example.com'], f'Subject: {name}\r\n\r\nhi\r\n')
+    client.login('alice@example.com', password)
+    client.sendmail('alice@example.com', ['user@example.com'], f'Subject: {name}\r\n\r\nhi\r\n')
     client.putcmd('quit')
     assert client.getreply()[0] == 221
     client.sock.suppress_ragged_eofs = False
@@ -299,11 +308,13 @@ fn pythons_libraries_send_mail_in_both_versions_and_see_the_proper_end() {
         return;
     }
     let (_root, data) = data();
+    accounts::keep(&data);
     let server = self_signed(&data, &[]);
     for version in ["TLSv1_2", "TLSv1_3"] {
         let output = Command::new("python3")
             .args(["-c", PYTHON, version])
             .arg(own_certificate(&data))
+            .arg(accounts::PASSWORD)
             .args([server.address().port(), server.submissions[0].port()].map(|port| port.to_string()))
             .output()
             .unwrap();

@@ -1,6 +1,7 @@
 //! What several test programs need. Each uses a part of it.
 #![allow(dead_code)]
 
+pub mod accounts;
 pub mod dialogue;
 pub mod load;
 pub mod machine;
