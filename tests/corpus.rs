@@ -3,21 +3,82 @@
 
 mod common;
 
-use std::path::Path;
-use std::process::Command;
+use std::io::{BufRead, BufReader};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
 
+use common::accounts::{self, PASSWORD};
 use common::server::{Server, data, has_tool};
 
+fn here(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests").join(name)
+}
+
 fn run_corpus(server_arguments: &[&str], arguments: &[&str]) {
+    if has_tool("python3") {
+        let (_root, data) = data();
+        let server = Server::start(&data, &[&["--local-domain", "example.com"], server_arguments].concat());
+        judge(&data, server.address().port(), arguments);
+    }
+}
+
+/// The same where there are accounts, and TLS.
+fn run_corpus_with_accounts(way: Way, arguments: &[&str]) {
     if !has_tool("python3") {
         return;
     }
     let (_root, data) = data();
-    let server = Server::start(&data, &[&["--local-domain", "example.com"], server_arguments].concat());
-    let runner = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/smtp-corpus/run_corpus.py");
+    accounts::keep(&data);
+    let server = Server::start(&data, &["--tls-self-signed"]);
+    let port = server.address().port();
+    let tunnel = (way == Way::InTls).then(|| Tunnel::to(port));
+    let port = tunnel.as_ref().map_or(port, |tunnel| tunnel.port);
+    let users =
+        ["--user", "user@example.com", "--password", PASSWORD, "--unknown-rcpt", "nobody@example.com"];
+    judge(&data, port, &[&users[..], arguments].concat());
+}
+
+/// How the cases come to the server.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Way {
+    /// In plain, and in TLS where a case says STARTTLS or AUTH needs it.
+    AsTheySay,
+    /// All that they say is said in TLS.
+    InTls,
+}
+
+/// What takes a client's words into TLS. Dropping it ends it.
+struct Tunnel {
+    child: Child,
+    port: u16,
+}
+
+impl Tunnel {
+    fn to(port: u16) -> Tunnel {
+        let mut child = Command::new("python3")
+            .arg(here("tls_tunnel.py"))
+            .arg(port.to_string())
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut line = String::new();
+        BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
+        Tunnel { child, port: line.trim().parse().unwrap() }
+    }
+}
+
+impl Drop for Tunnel {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// Has the runner judge the server at a port.
+fn judge(data: &Path, port: u16, arguments: &[&str]) {
     let output = Command::new("python3")
-        .arg(runner)
-        .args(["127.0.0.1", &server.address().port().to_string()])
+        .arg(here("smtp-corpus/run_corpus.py"))
+        .args(["127.0.0.1", &port.to_string()])
         .args(["--rcpt", "user@example.com", "--rcpt2", "second@example.com", "--relay-denied", "--maildir"])
         .arg(data.join("mailboxes"))
         .args(arguments)
@@ -52,6 +113,26 @@ fn the_corpus_passes_where_tls_is_offered() {
 #[test]
 fn the_cases_of_starttls_pass_byte_by_byte() {
     run_corpus(&["--tls-self-signed"], &["--family", "starttls", "--split", "byte"]);
+}
+
+#[test]
+fn the_corpus_passes_where_there_are_accounts() {
+    run_corpus_with_accounts(Way::AsTheySay, &[]);
+}
+
+#[test]
+fn the_cases_of_auth_pass_byte_by_byte() {
+    run_corpus_with_accounts(Way::AsTheySay, &["--family", "auth", "--split", "byte"]);
+}
+
+#[test]
+fn the_corpus_passes_in_tls() {
+    run_corpus_with_accounts(Way::InTls, &[]);
+}
+
+#[test]
+fn the_corpus_passes_in_tls_in_random_pieces() {
+    run_corpus_with_accounts(Way::InTls, &["--split", "random:2"]);
 }
 
 #[test]

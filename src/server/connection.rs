@@ -229,7 +229,7 @@ impl<S: Stream> Connection<S> {
             Phase::Proxied(_) | Phase::Handshake { .. } | Phase::Lingering { .. } => self.may_be_readable,
             Phase::Open => {
                 let has_input = self.may_be_readable || self.has_fresh_carry || self.is_input_over;
-                has_input && !self.is_parked && !self.outbox.is_full()
+                (has_input || self.session.is_over()) && !self.is_parked && !self.outbox.is_full()
             }
             Phase::StartTls | Phase::Finishing(_) => false,
         }

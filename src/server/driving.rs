@@ -213,6 +213,7 @@ impl<S: Stream> Server<S> {
                 }
                 Need::Close(reason) => {
                     connection.phase = Phase::Finishing(CloseReason::Session(reason));
+                    answered = true; // its end is to be written, if nothing else
                     break;
                 }
             }

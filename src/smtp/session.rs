@@ -229,6 +229,11 @@ impl Session {
         self.is_secured
     }
 
+    /// Whether it has come to its end, and only says so any more.
+    pub fn is_over(&self) -> bool {
+        matches!(self.state, State::Closed(_))
+    }
+
     /// Whether a transaction is under way.
     pub fn is_in_transaction(&self) -> bool {
         !matches!(self.state, State::Start | State::Ready | State::Auth(_) | State::Closed(_))
