@@ -80,8 +80,8 @@ pub const ARGON2_WORK_KIB_MIN: u64 = 32 * 1024;
 pub const ARGON2_WORK_KIB_MAX: u64 = 1024 * 1024;
 /// Octets of the accounts file; an account has about 350, so 150,000 of them.
 pub const ACCOUNTS_FILE_MAX: u64 = 64 * 1024 * 1024;
-/// Passwords that wait for their check, some 20 ms each: whoever comes last waits less than a second, and no client gives
-/// up. Further ones are put off (454).
+/// Passwords that wait for their check, some 20 ms each where their hashes are of our own making: whoever comes last waits
+/// less than a second, and no client gives up. Further ones are put off (454).
 pub const PASSWORDS_WAITING_MAX: usize = 32;
 /// The most of them that are one client's, so that who floods the worker with guesses keeps nobody else out.
 pub const PASSWORDS_WAITING_PER_CLIENT: usize = 4;

@@ -71,11 +71,14 @@ impl fmt::Display for PrivilegeError {
 
 impl std::error::Error for PrivilegeError {}
 
-/// Makes the process less than it could be, whoever it runs as: no file that it makes is anybody else's to read, and no
-/// program that it might be made to start gains rights (`no_new_privs`). To be called before there is a second thread,
+/// Makes the process less than it could be, whoever it runs as: no file that it makes is anybody else's to read, nor its
+/// memory, which has passwords in it, left behind in a core file; and no program that it might be made to start gains
+/// rights (`no_new_privs`). To be called before there is a second thread,
 /// for the threads to come inherit it.
 pub fn narrow() {
     rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o077));
+    let none = rustix::process::Rlimit { current: Some(0), maximum: Some(0) };
+    let _ = rustix::process::setrlimit(rustix::process::Resource::Core, none); // to lower it is always allowed
     // Kernels before 3.5 have no such thing; we start no programs anyway.
     let _ = rustix::thread::set_no_new_privs(true);
 }

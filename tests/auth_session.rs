@@ -6,6 +6,7 @@ mod common;
 use common::dialogue::{ACCOUNT, Dialogue, NONCE, PASSWORD, USER, binding_data, run_each_way};
 use fastsmtp::smtp::{ChannelBinding, CloseReason, Envelope, Offer, Reply, SaslStep, Security};
 use fastsmtp::wire::sasl;
+use fastsmtp::wire::sasl::Bindings;
 use proptest::prelude::*;
 
 const EHLO: &str = "EHLO client.example\r\n";
@@ -19,8 +20,20 @@ fn offering(auth: Offer) -> Dialogue {
 /// Under TLS from the start.
 fn in_tls() -> Dialogue {
     let mut dialogue = offering(Offer::InTls);
-    dialogue.session.secured();
+    dialogue.session.secured(Bindings::Offered);
     dialogue
+}
+
+#[test]
+fn nothing_in_plain_behind_starttls_is_ever_taken_however_long_its_line_is() {
+    for padding in [0, 1, 2036, 2037, 2038] {
+        let mut dialogue = offering(Offer::Never);
+        let line = format!("STARTTLS{}\r\n", " ".repeat(padding));
+        dialogue.feed(format!("{EHLO}{line}NOOP\r\n").as_bytes());
+        let text = String::from_utf8(dialogue.replies).unwrap();
+        assert!(text.ends_with("554 5.5.1 nothing may follow STARTTLS but TLS\r\n"), "{padding}: {text}");
+        assert_eq!(dialogue.closed, Some(CloseReason::Injection));
+    }
 }
 
 /// The replies behind EHLO's to what is said then, each without its CRLF.
@@ -349,9 +362,9 @@ fn ehlo_offers_what_is_taken() {
     };
     let all = Some("250-AUTH SCRAM-SHA-256-PLUS SCRAM-SHA-256 PLAIN LOGIN".to_owned());
     let mut always = offering(Offer::Always);
-    always.session.secured();
+    always.session.secured(Bindings::Offered);
     let mut never = offering(Offer::Never);
-    never.session.secured();
+    never.session.secured(Bindings::Offered);
     assert_eq!(auth(in_tls()), all);
     assert_eq!(auth(always), all);
     assert_eq!(auth(never), None);
@@ -427,7 +440,7 @@ fn nobody_sends_before_auth_where_it_is_required() {
     };
     let secured = || {
         let mut dialogue = requiring(Offer::InTls)();
-        dialogue.session.secured();
+        dialogue.session.secured(Bindings::Offered);
         dialogue
     };
     let mail = MAIL.trim_end();
@@ -465,7 +478,7 @@ fn the_received_field_says_whether_the_user_was_known() {
     let right = format!("AUTH PLAIN {}", plain(USER, PASSWORD));
     let always_in_tls = || {
         let mut dialogue = offering(Offer::Always);
-        dialogue.session.secured();
+        dialogue.session.secured(Bindings::Offered);
         dialogue
     };
     let plain_session = || offering(Offer::Always);
@@ -549,7 +562,7 @@ proptest! {
         let run = |cuts: &[usize]| {
             let mut dialogue = Dialogue::with(security);
             if begins_in_tls {
-                dialogue.session.secured();
+                dialogue.session.secured(Bindings::Offered);
             }
             dialogue.feed_cut(&input, cuts);
             dialogue

@@ -417,3 +417,23 @@ fn a_full_mailbox_takes_no_more_until_something_is_removed() {
         reply.starts_with("250 ")
     });
 }
+
+#[test]
+fn however_many_names_it_was_asked_for_a_mailbox_has_a_message_once_and_its_quota_counts_it_once() {
+    let post = Post::new();
+    user(&post.data, &["set", "bob@example.com", "--quota", "100KiB"], "");
+    wait_until("the quota is known", || post.server.log().matches("accounts: 4 in ").count() == 2);
+    let mut talk = post.server.connect();
+    talk.hello();
+    talk.say("MAIL FROM:<someone@elsewhere.example>\r\n", "250");
+    for tag in 0..50 {
+        talk.say(format!("RCPT TO:<bob+{tag}@example.com>\r\n"), "250");
+    }
+    talk.say("DATA\r\n", "354");
+    talk.say(format!("Subject: 20 KiB\r\n\r\n{}.\r\n", "0123456789\r\n".repeat(1700)), "250");
+    let files = wait_for_mail(&post.data, 1);
+    let text = fs::read_to_string(&files[0]).unwrap();
+    assert!(text.contains("for <bob@example.com>"), "{}", &text[..400]);
+    assert!(recipient(&post, "bob@example.com").starts_with("250 "));
+    assert_eq!(delivered(&post.data.join("mailboxes")).len(), 1);
+}

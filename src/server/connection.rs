@@ -82,7 +82,6 @@ impl CloseReason {
 }
 
 /// A connection and its session.
-#[derive(Debug)]
 pub(super) struct Connection<S> {
     pub stream: S,
     pub session: Session,
@@ -109,7 +108,7 @@ pub(super) struct Connection<S> {
     pub is_listed: bool,
     /// Whether it stands in the server's list of those that have something to write.
     pub is_dirty: bool,
-    /// Whether its session waits for a commit.
+    /// Whether its session waits for us: for a commit, a part of a large message, the judgement of a password.
     pub is_parked: bool,
     /// Its large message, on its way to a file.
     pub spilling: Option<Box<Spilling>>,

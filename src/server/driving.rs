@@ -76,7 +76,8 @@ impl<S: Stream> Server<S> {
         let talk = input.to_vec();
         match received {
             Received::Octets(_) | Received::Nothing => {}
-            Received::End => return self.close(key, CloseReason::Client),
+            Received::End if talk.is_empty() => return self.close(key, CloseReason::Client),
+            Received::End => connection.is_input_over = true,
             Received::Broken => return self.close(key, CloseReason::Reset),
             Received::TlsFailed(error) => return self.tls_failed(key, &error, now),
         }

@@ -3,7 +3,9 @@
 //!
 //! Nothing here tells an unknown user from a wrong password, by words or by time. A failure is answered late, twice as
 //! late each time; a connection has few attempts, and a client (`clients.rs`) not many more. Passwords that wait for
-//! the worker are bounded in all and for each client, so that who floods it with guesses keeps nobody else out.
+//! the worker are bounded in all and for each client, so that one client that floods it with guesses keeps nobody else out;
+//! many together can, for as long as their failures last (`clients.rs`): a password costs 20 ms of a processor, and there is
+//! one worker. Proofs (SCRAM) do not wait for it.
 
 use std::mem;
 use std::net::IpAddr;
@@ -31,8 +33,8 @@ pub(super) struct Logins {
     nonces: u64,
     /// Passwords that this turn hands to the worker.
     due: Vec<PasswordJob>,
-    /// Whose passwords are with the worker, or due.
-    waiting: Vec<(Key, Client)>,
+    /// Whose passwords are with the worker, or due: the connection, which may be gone, and the client.
+    waiting: Vec<(Key, IpAddr)>,
 }
 
 impl Logins {
@@ -96,15 +98,16 @@ impl<S: Stream> Server<S> {
     /// Has a worker judge a password, if not too many wait for it.
     fn check_password(&mut self, key: Key, address: IpAddr, user: String, password: String) -> bool {
         let client = Client::of(address);
-        let of_client = self.logins.waiting.iter().filter(|(_, waits)| *waits == client).count();
+        let waiting = &self.logins.waiting;
+        let of_client = waiting.iter().filter(|(_, waits)| Client::of(*waits) == client).count();
         let is_share_used = of_client >= PASSWORDS_WAITING_PER_CLIENT && !self.clients.is_exempt(address);
-        if self.logins.waiting.len() >= PASSWORDS_WAITING_MAX || is_share_used {
+        if waiting.len() >= PASSWORDS_WAITING_MAX || is_share_used {
             self.counters.logins_put_off += 1;
             self.answer(key, |session, out| session.answer_login(Err(Reply::LOGIN_BUSY), out));
             return true;
         }
         let check = self.accounts.login(&user);
-        self.logins.waiting.push((key, client));
+        self.logins.waiting.push((key, address));
         self.logins.due.push(PasswordJob { key, user, check, password });
         if let Some(connection) = self.connections.get_mut(key) {
             connection.is_parked = true;
@@ -112,26 +115,38 @@ impl<S: Stream> Server<S> {
         false
     }
 
-    /// Hands out the passwords of this turn.
+    /// Hands out the passwords of this turn, but for those of connections that ended in it.
     pub(super) fn start_password_checks(&mut self, jobs: &mut dyn FnMut(Job)) {
-        mem::take(&mut self.logins.due).into_iter().for_each(|job| jobs(Job::CheckPassword(job)));
+        for job in mem::take(&mut self.logins.due) {
+            if self.connections.get(job.key).is_some() {
+                jobs(Job::CheckPassword(job));
+            } else {
+                self.logins.waiting.retain(|(waits, _)| *waits != job.key);
+            }
+        }
     }
 
     /// A password was judged: whose it is, if it is right.
     pub(super) fn password_checked(&mut self, key: Key, user: &str, account: Option<Arc<str>>, now: Now) {
-        self.logins.waiting.retain(|(waits, _)| *waits != key);
-        if self.judged(key, user, account, now) {
-            self.unpark(key, now);
+        let Some(at) = self.logins.waiting.iter().position(|(waits, _)| *waits == key) else { return };
+        let (_, address) = self.logins.waiting.swap_remove(at);
+        if self.connections.get(key).is_some() {
+            if self.judged(key, user, account, now) {
+                self.unpark(key, now);
+            }
+        } else if account.is_none() {
+            // Who does not stay for the answer has guessed all the same.
+            self.failed(address, user, now);
         }
     }
 
     /// Lets a user in, or lets the client wait for its no. Whether the session was answered.
     fn judged(&mut self, key: Key, user: &str, account: Option<Arc<str>>, now: Now) -> bool {
         let Some(connection) = self.connections.get_mut(key) else { return true };
-        let (client, user) = (connection.client, Escaped(user.as_bytes()));
+        let client = connection.client;
         if let Some(account) = account {
             self.counters.logins += 1;
-            info!("login client={client} user={account}");
+            info!("login client={client} user={}", Escaped(account.as_bytes()));
             self.answer(key, |session, out| session.answer_login(Ok(account), out));
             return true;
         }
@@ -141,11 +156,15 @@ impl<S: Stream> Server<S> {
         let reply = if is_last { Reply::TOO_MANY_FAILED_LOGINS } else { Reply::LOGIN_FAILED };
         connection.is_parked = true;
         connection.late_no = Some((now.ms() + (FAILED_LOGIN_DELAY_MS << (failures - 1)), reply));
-        self.counters.logins_failed += 1;
-        self.clients.failed_login(client.ip(), now.ms());
-        info!("login failed client={client} user={user} failures={failures}");
+        self.failed(client.ip(), user, now);
         self.watch(key);
         false
+    }
+
+    fn failed(&mut self, address: IpAddr, user: &str, now: Now) {
+        self.counters.logins_failed += 1;
+        self.clients.failed_login(address, now.ms());
+        info!("login failed client={address} user={}", Escaped(user.as_bytes()));
     }
 
     /// The time has come to say no.
@@ -156,3 +175,6 @@ impl<S: Stream> Server<S> {
         self.unpark(key, now);
     }
 }
+
+#[cfg(test)]
+mod tests;

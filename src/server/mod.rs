@@ -381,13 +381,14 @@ impl<S: Stream> Server<S> {
         if self
             .connections
             .get(key)
-            .is_some_and(|connection| matches!(connection.phase, Phase::Handshake { .. }))
+            .is_some_and(|connection| matches!(connection.phase, Phase::Handshake { .. } | Phase::Proxied(_)))
         {
-            return self.close(key, CloseReason::Shutdown); // there is no way yet to say it
+            return self.close(key, CloseReason::Shutdown); // there is no way yet to say it, or nobody
         }
         if let Some(connection) = self.connections.get(key)
-            && matches!(connection.phase, Phase::Open | Phase::Greeting(_) | Phase::Proxied(_))
+            && matches!(connection.phase, Phase::Open | Phase::Greeting(_))
             && !connection.is_parked
+            && !connection.session.is_over()
             && !connection.session.is_in_transaction()
         {
             self.dismiss(key, Reply::SHUTTING_DOWN, CloseReason::Shutdown, now);

@@ -4,6 +4,8 @@
 //! Without accounts every address of a local domain is a mailbox. Once there are any, an address is a mailbox if it is an
 //! account's, or one that leads to an account, or postmaster's (RFC 5321 4.5.1). Nothing is relayed, for nobody.
 
+use std::borrow::Cow;
+
 use super::connection::{Connection, Stream};
 use super::job::Reload;
 use super::{Server, profiles};
@@ -55,16 +57,17 @@ impl<S: Stream> Server<S> {
         path: Path,
         now: Now,
     ) -> Result<Address, (Reply, Option<Address>)> {
+        let is_ours = path == Path::Postmaster; // whom every server has (RFC 5321 4.5.1)
         let address = match path {
             Path::Mailbox(address) => address,
-            Path::Postmaster => Address::new(POSTMASTER, self.first_domain()),
+            Path::Postmaster => Address::new(POSTMASTER, &self.first_domain()),
             Path::Null => return Err((Reply::RELAY_DENIED, None)),
         };
         if self.memory >= self.options.memory {
             return Err((Reply::MEMORY_FULL, Some(address)));
         }
         // A domain is compared whole.
-        if !self.is_local(&address.domain_key()) {
+        if !is_ours && !self.is_local(&address.domain_key()) {
             return Err((Reply::RELAY_DENIED, Some(address)));
         }
         match self.mailbox(&address) {
@@ -123,9 +126,10 @@ impl<S: Stream> Server<S> {
     }
 
     /// The domain of `<postmaster>`.
-    fn first_domain(&self) -> &str {
-        let first = self.options.local_domains.first().map(String::as_str);
-        first.or_else(|| self.accounts.domains().next()).unwrap_or(&self.options.hostname)
+    fn first_domain(&self) -> Cow<'_, str> {
+        let of_accounts = || self.accounts.iter().next().map(|account| account.address.domain_key());
+        let first = self.options.local_domains.first().map(|domain| domain.as_str().into());
+        first.or_else(of_accounts).unwrap_or_else(|| self.options.hostname.as_str().into())
     }
 }
 

@@ -84,4 +84,4 @@ impl<S: Stream> Server<S> {
 }
 
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;

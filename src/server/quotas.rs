@@ -3,7 +3,8 @@
 //! A quota is about what lies in the mailbox, which readers empty without telling us. So it is measured when somebody asks:
 //! anew when the figure is a minute old, or, while the mailbox is full, two seconds, so that who removes mail has room soon.
 //! Nobody waits for that: until the first figure is there mail is taken, and what was accepted and not yet delivered when a
-//! mailbox was measured is missed until the next time. A quota may be exceeded by that much, and by one message.
+//! mailbox was measured is missed until the next time. It is asked at RCPT. So a quota may be exceeded by that much, and by
+//! the messages whose recipients were taken before it was full.
 
 use std::collections::HashMap;
 use std::io;

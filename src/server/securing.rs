@@ -24,6 +24,7 @@ use crate::net::slots::Key;
 use crate::net::timers::Now;
 use crate::net::tls::{Tls, TlsError};
 use crate::wire::Outbox;
+use crate::wire::sasl::Bindings;
 
 impl<S: Stream> Server<S> {
     /// Begins TLS on a connection that has said all that was to be said in plain. A client of a proxy may have `sent`
@@ -138,7 +139,9 @@ impl<S: Stream> Server<S> {
         }
         connection.is_shaking = false;
         self.handshakes_open -= 1;
-        connection.session.secured();
+        // Of the bindings there are, clients have this one (RFC 9266), and only TLS 1.3 gives it.
+        let bindings = if tls.exporter().is_some() { Bindings::Offered } else { Bindings::Absent };
+        connection.session.secured(bindings);
         connection.progressed(now.ms(), 0);
         match connection.service {
             Service::Smtp | Service::Submission => {

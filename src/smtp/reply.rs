@@ -16,11 +16,6 @@ impl Reply {
         self.0.as_bytes()[..3].iter().fold(0, |code, digit| code * 10 + u16::from(digit - b'0'))
     }
 
-    /// Whether the same may succeed later (4yz).
-    pub fn is_transient(self) -> bool {
-        self.0.starts_with('4')
-    }
-
     /// Whether the same will fail again (5yz).
     pub fn is_permanent(self) -> bool {
         self.0.starts_with('5')
@@ -103,8 +98,6 @@ replies! {
     TOO_MANY_FAILED_LOGINS = "421 4.7.0 too many failed logins";
     /// Somebody guesses who is here.
     TOO_MANY_UNKNOWN_RECIPIENTS = "421 4.7.0 too many unknown recipients";
-    /// A session met a broken invariant of ours.
-    INTERNAL_ERROR = "421 4.3.0 internal error";
 
     /// As many messages as one client may send in a minute.
     CLIENT_MESSAGES = "450 4.7.1 too many messages from your address, try again later";

@@ -32,6 +32,7 @@ use crate::limits::{AUTH_LINE_MAX, COMMAND_LINE_DISCARD_MAX, COMMAND_LINE_MAX, S
 use crate::wire::Outbox;
 use crate::wire::data::Scanner;
 use crate::wire::line::{self, Line};
+use crate::wire::sasl::Bindings;
 use crate::wire::sasl::SaslStep;
 
 /// What became of an input.
@@ -102,6 +103,8 @@ pub struct Session {
     extended: bool,
     /// Whether all that is said now is said in TLS.
     is_secured: bool,
+    /// Whether a login can be bound to that.
+    bindings: Bindings,
     /// Who is logged in: an address of the server's accounts.
     user: Option<Arc<str>>,
     errors: u32,
@@ -171,6 +174,7 @@ impl Session {
             hello: Box::default(),
             extended: false,
             is_secured: false,
+            bindings: Bindings::Absent,
             user: None,
             errors: 0,
             put_off: false,
@@ -214,7 +218,7 @@ impl Session {
 
     /// Goes on in TLS: answers [`Need::StartTls`], or comes before the banner where TLS does. What the client said before
     /// is forgotten, for anybody may have said it (RFC 3207 4.2).
-    pub fn secured(&mut self) {
+    pub fn secured(&mut self, bindings: Bindings) {
         if self.asked == Asked::StartTls {
             self.asked = Asked::Nothing;
         }
@@ -222,6 +226,7 @@ impl Session {
         self.hello = Box::default();
         self.user = None;
         (self.extended, self.is_secured, self.put_off) = (false, true, false);
+        self.bindings = bindings;
     }
 
     /// Whether all that is said now is said in TLS.
@@ -315,8 +320,11 @@ impl Session {
         };
         match answer {
             Ok(address) => {
-                transaction.envelope_size += address.size();
-                transaction.envelope.forward_paths.push(address);
+                // One mailbox has a message once, by however many names it was asked for.
+                if !transaction.envelope.forward_paths.contains(&address) {
+                    transaction.envelope_size += address.size();
+                    transaction.envelope.forward_paths.push(address);
+                }
                 Reply::RECIPIENT_OK.push_to(out);
             }
             Err(reply) => self.turned_down(reply, out),
@@ -396,9 +404,9 @@ impl Session {
         let searched = std::mem::take(&mut self.searched);
         // What lies beyond the limit is not looked at, so that the answer is the same however much of it is here.
         let (line_max, too_long) = self.line_bound(input);
-        let input = &input[..input.len().min(line_max)];
+        let (all, input) = (input.len(), &input[..input.len().min(line_max)]);
         match line::find(input, searched) {
-            Line::Whole(line) => self.take_line(line, input.len() - line.len() - 2, out),
+            Line::Whole(line) => self.take_line(line, all - line.len() - 2, out),
             Line::BareCr(consumed) => {
                 self.end_login();
                 self.mistake(Reply::BARE_LINE_END, out);

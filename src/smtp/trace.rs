@@ -15,7 +15,7 @@ pub struct Trace<'a> {
     pub client: IpAddr,
     /// Our name.
     pub hostname: &'a str,
-    /// How it came (RFC 3848, RFC 6531): SMTP, ESMTP, UTF8SMTP.
+    /// How it came (RFC 3848, RFC 6531): SMTP, ESMTP, ESMTPSA and their like.
     pub protocol: &'static str,
     /// The name that we gave it.
     pub id: QueueId,

@@ -8,6 +8,7 @@ use fastsmtp::smtp::{
     Security, Session,
 };
 use fastsmtp::wire::Outbox;
+use fastsmtp::wire::sasl::Bindings;
 
 /// A session with a policy for tests: mail for example.com is taken, no other; [`USER`] logs in with [`PASSWORD`], and is
 /// [`ACCOUNT`] then.
@@ -105,7 +106,7 @@ impl Dialogue {
                     self.session.committed(Ok(id), &mut out);
                 }
                 Need::Sasl(step) => self.answer_step(step, &mut out),
-                Need::StartTls => self.session.secured(),
+                Need::StartTls => self.session.secured(Bindings::Offered),
                 Need::Close(reason) => self.closed = Some(reason),
             }
             self.replies.extend_from_slice(out.pending());

@@ -14,17 +14,22 @@ const BANNER: &str = "220 mx.example ESMTP";
 
 /// One connection from 127.0.0.1, seen from both sides.
 #[derive(Default)]
-struct Pipe {
-    input: VecDeque<u8>,
-    output: Vec<u8>,
-    is_closed: bool,
+pub struct Pipe {
+    pub input: VecDeque<u8>,
+    pub output: Vec<u8>,
+    /// Whether the client sends no more.
+    pub is_over: bool,
+    pub is_closed: bool,
 }
 
-struct End(Rc<RefCell<Pipe>>);
+/// The server's end of it.
+pub struct End(pub Rc<RefCell<Pipe>>);
 
 impl Read for End {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        match self.0.borrow_mut().input.read(buffer)? {
+        let mut pipe = self.0.borrow_mut();
+        match pipe.input.read(buffer)? {
+            0 if pipe.is_over => Ok(0),
             0 => Err(ErrorKind::WouldBlock.into()),
             octets => Ok(octets),
         }
@@ -99,7 +104,13 @@ impl World {
 
     /// Turns until there is nothing to do.
     fn turn(&mut self) {
-        while self.server.turn(self.now(), &mut |_| ()).sleep == Some(Duration::ZERO) {}
+        for _ in 0..1000 {
+            let turn = self.server.turn(self.now(), &mut |_| ());
+            if turn.end.is_some() || turn.sleep != Some(Duration::ZERO) {
+                return;
+            }
+        }
+        panic!("the server spins");
     }
 
     fn pass(&mut self, ms: u64) {
@@ -211,11 +222,22 @@ fn the_limit_is_the_named_clients_and_the_proxys_own_connections_have_none() {
 }
 
 #[test]
-fn a_server_that_stops_dismisses_who_has_not_said_yet_for_whom_it_speaks() {
+fn a_server_that_stops_closes_on_who_has_not_said_yet_for_whom_it_speaks() {
     let mut world = World::new(|_| ());
     let client = world.connect();
     let now = world.now();
     world.server.stop(now);
     world.turn();
-    assert_eq!(client.heard(), "421 4.3.2 shutting down, try again later\r\n");
+    assert_eq!(client.heard(), "", "nobody is there yet to hear it");
+    assert!(client.is_closed());
+}
+
+#[test]
+fn who_says_all_behind_the_header_and_its_end_is_answered() {
+    let mut world = World::new(|_| ());
+    let client = world.connect();
+    client.pipe.borrow_mut().is_over = true;
+    world.send(&client, format!("{HEADER}EHLO x.example\r\nQUIT\r\n").as_bytes());
+    let heard = client.heard();
+    assert!(heard.starts_with(BANNER) && heard.ends_with("221 2.0.0 goodbye\r\n"), "{heard}");
 }

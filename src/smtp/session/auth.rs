@@ -15,7 +15,7 @@ use crate::smtp::Reply;
 use crate::smtp::command::{Mail, Secret};
 use crate::smtp::reply::push_challenge;
 use crate::wire::Outbox;
-use crate::wire::sasl::{self, Bindings, Exchange, Next, SaslError, SaslStep, ScramBasis};
+use crate::wire::sasl::{self, Exchange, Next, SaslError, SaslStep, ScramBasis};
 
 /// An exchange under way.
 pub(super) struct Login {
@@ -68,7 +68,7 @@ impl Session {
     /// The line of the reply to EHLO.
     pub(super) fn offer_auth(&self, out: &mut Outbox) {
         if self.offers_auth() {
-            for part in ["250-AUTH ", sasl::mechanisms(self.bindings()), "\r\n"] {
+            for part in ["250-AUTH ", sasl::mechanisms(self.bindings), "\r\n"] {
                 out.push(part.as_bytes());
             }
         }
@@ -80,10 +80,6 @@ impl Session {
             Offer::InTls => self.is_secured,
             Offer::Always => true,
         }
-    }
-
-    fn bindings(&self) -> Bindings {
-        if self.is_secured { Bindings::Offered } else { Bindings::Absent }
     }
 
     /// AUTH.
@@ -99,7 +95,7 @@ impl Session {
             _ if !self.extended => Reply::EHLO_FIRST,
             _ if !self.offers_auth() => Reply::AUTH_NEEDS_TLS,
             _ if self.user.is_some() => Reply::LOGGED_IN_ALREADY,
-            State::Ready => match Exchange::begin(mechanism, self.bindings()) {
+            State::Ready => match Exchange::begin(mechanism, self.bindings) {
                 Some(exchange) => return self.open(exchange, response, out),
                 None => Reply::UNKNOWN_MECHANISM,
             },
