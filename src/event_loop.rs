@@ -19,7 +19,7 @@ use signal_hook_mio::v1_0::Signals;
 use socket2::{Domain, Protocol, Socket, Type};
 
 use crate::QueueId;
-use crate::accounts::{Accounts, AccountsFile, FileError};
+use crate::accounts::{AccountsFile, FileError};
 use crate::certificates::{self, CertificateError, CertificateFiles, CertificateSource};
 use crate::disk::{Disk, RealDisk};
 use crate::limits::{ACCEPTS_PER_TURN, EVENTS_PER_TURN, LISTEN_BACKLOG};
@@ -32,8 +32,9 @@ use crate::server::connection::Stream;
 use crate::server::courier::Courier;
 use crate::server::{Deliver, Durability, End, Log, Options, Server, Service};
 use crate::spool::{self, RecoverError, Recovered, Spool, SpoolOptions};
-use crate::units::{duration_text, size_text};
 use crate::workers::{Completions, Workers};
+
+mod start_up;
 
 /// Why a server does not start.
 #[derive(Debug)]
@@ -155,16 +156,7 @@ pub fn run(setup: &Setup, mut announce: impl FnMut(Announcement)) -> Result<End,
     let watch = Watch::new(certificate_files, accounts_file);
     let mut event_loop =
         EventLoop::new(server, listeners, disk, watch, options).map_err(StartError::System)?;
-    say_what_holds(data, options, &accounts);
-    if run_as.is_root() {
-        warn!(
-            "RUNNING AS ROOT: a hole in this program would be one in the whole machine; --run-as NAME becomes that user \
-             once the ports are bound"
-        );
-    }
-    if certificate.is_none() {
-        info!("no TLS: what is said is said in plain (--tls-cert and --tls-key, or --tls-self-signed)");
-    }
+    start_up::say_what_holds(setup, &accounts);
     for listener in &event_loop.listeners {
         let (service, address) = (listener.service, listener.address);
         match service {
@@ -294,46 +286,6 @@ fn find_held(
         );
     }
     Ok(found.held)
-}
-
-/// Says where mail goes, what is local and what a 250 means.
-fn say_what_holds(data: &Path, options: &Options, accounts: &Accounts) {
-    match options.deliver {
-        Deliver::Maildir => info!("mail goes to {}/mailboxes", data.display()),
-        Deliver::Discard => warn!("mail is thrown away once it is answered (--deliver discard)"),
-    }
-    let domains: Vec<&str> = match options.local_domains.is_empty() {
-        true => accounts.domains().collect(),
-        false => options.local_domains.iter().map(String::as_str).collect(),
-    };
-    match (accounts.is_kept(), &*domains) {
-        (false, []) => {
-            info!("every domain is local: all mail is taken, none is relayed (--local-domain narrows it)")
-        }
-        (true, []) => {
-            warn!("no domain is local: there are no accounts (fastsmtp user add), and nothing is relayed")
-        }
-        (_, domains) => info!(
-            "local domains: {}; mail for others is refused, nothing is relayed, for users neither",
-            domains.join(", ")
-        ),
-    }
-    match options.durability {
-        Durability::Disk => info!("250 means durable: each message is synced to disk before its 250"),
-        Durability::None => {
-            warn!(
-                "250 MEANS NOTHING: mail is kept in memory only and lost with the process (--durability none)"
-            )
-        }
-    }
-    info!(
-        "limits: message {}, memory {}, spool {}, connections {}, command timeout {}",
-        size_text(options.message_size_max),
-        size_text(options.memory),
-        size_text(options.spool_size),
-        options.connections_max,
-        duration_text(options.command_timeout)
-    );
 }
 
 struct Listener {

@@ -3,28 +3,35 @@
 //! ```text
 //!               bytes             lines             message            queue id
 //!   socket ──▶ Connection ──────▶ Session ────────▶ Spool ───────────▶ Queue ──▶ courier ──▶ Maildir
-//!     ▲        (carry)             │ replies        (one batch per turn)
-//!     └──────── Outbox ◀───────────┘                 │
-//!                                                     ▼
+//!     ▲        (TLS, carry)        │ ▲              (one batch per turn)
+//!     │                            │ └─ logins, policy: who it is, what it may, by Accounts and Clients
+//!     └──(TLS)─ Outbox ◀───────────┘                 │
+//!                      replies                        ▼
 //!                                      committer thread: write, fdatasync
 //!                                                     │ completion (durable through id), one wake
 //!                                                     └──────────▶ next turn: the 250s
 //! ```
 //!
-//! Data flows left to right; only reply bytes and completions flow back. One thread runs the event loop and owns all
-//! state. Four workers run what would block it: one commits, one delivers, one makes segments of the log ready, one writes
-//! large messages. A fifth looks whether the certificate changed.
+//! Data flows left to right; only reply bytes, answers to a session's questions and completions flow back. One thread runs
+//! the event loop and owns all state. Six workers run what would block it: one commits, one delivers, one makes segments of
+//! the log ready, one writes large messages, one judges passwords, one measures mailboxes. A seventh looks whether the
+//! certificate or the accounts changed.
 //!
 //! # Reading order
 //!
 //! 1. [`server`]: the turn, in `server/mod.rs`; `driving.rs` has its half about connections, `acceptance.rs` the one
-//!    about messages, `spilling.rs` what is different for large ones, `proxied.rs` what is for connections of proxies,
-//!    `securing.rs` how TLS begins, `policy.rs` whose mail is taken, `logins.rs` who a client is.
-//! 2. [`smtp`]: `session.rs`, the dialogue as a value; `session/auth.rs` for who is logged in, with [`wire::sasl`].
-//! 3. [`wire`]: `data.rs`, the end of mail data.
+//!    about messages, `spilling.rs` what is different for large ones. Of a connection: `proxied.rs` has what comes first
+//!    from a proxy, `securing.rs` how TLS begins, `passage.rs` what TLS does behind that. Of a client: `logins.rs` has who it
+//!    is, `policy.rs` whose mail is taken, `clients.rs` and `quotas.rs` how much.
+//! 2. [`smtp`]: `session.rs`, the dialogue as a value; `session/auth.rs` for who is logged in, with [`wire::sasl`];
+//!    `session/data.rs` for what follows 354.
+//! 3. [`wire`]: `data.rs`, the end of mail data; `proxy.rs`, a proxy's header.
 //! 4. [`spool`]: `mod.rs`, the durable log; then `recovery.rs`.
-//! 5. [`smtp::client`]: the other side of the dialogue, for loadgen and whoever sends; [`net::tls`] goes below it.
-//! 6. [`server::courier`]: delivery and when it may be forgotten; then [`spool::held`], for what cannot be delivered.
+//! 5. [`accounts`]: `mod.rs`, who has which addresses and may log in; `file.rs` for the file that may change at any time.
+//! 6. [`smtp::client`]: the other side of the dialogue, for loadgen and whoever sends; [`net::tls`] goes below it.
+//! 7. [`server::courier`]: delivery and when it may be forgotten; then [`spool::held`], for what cannot be delivered.
+//! 8. [`event_loop`]: what is around the server: sockets, clock, signals; [`privileges`], [`certificates`] and [`reload`]
+//!    for its start and for what changes behind it.
 //!
 //! # Layers
 //!

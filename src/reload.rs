@@ -69,6 +69,7 @@ impl Watch {
 pub fn tell_of(accounts: &Accounts, file: &AccountsFile) {
     let path = file.path().display();
     match accounts.is_kept() {
+        true if accounts.is_empty() => info!("accounts: 0 in {path}; mail is taken for nobody"),
         true => info!("accounts: {} in {path}; mail is taken for their addresses", accounts.iter().len()),
         false => info!("accounts: none ({path} is not there); every address is a mailbox"),
     }

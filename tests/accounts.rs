@@ -160,7 +160,10 @@ fn an_account_is_added_listed_changed_given_a_password_and_removed() {
     assert!(told.starts_with("removed alice@example.com; its mailbox stays: "), "{told}");
     assert!(told.ends_with("mail/mailboxes/example.com/alice\n"), "{told}");
     let warning = String::from_utf8(output.stderr).unwrap();
-    assert!(warning.starts_with("fastsmtp: warning: no account is left"), "{warning}");
+    assert!(
+        warning.starts_with("fastsmtp: warning: no account is left, so mail is taken for nobody"),
+        "{warning}"
+    );
     assert!(place.data().join("mailboxes/example.com/alice").is_dir());
     assert!(place.accounts().is_empty());
 }

@@ -90,7 +90,7 @@ fn root_binds_the_port_and_nothing_of_root_is_left_when_it_serves() {
 
     let pid = server.child.id();
     let ids = [number; 4].map(|id| id.to_string()).join("\t");
-    assert!(threads(pid, "Uid").len() >= 6, "the loop, four workers, the log");
+    assert!(threads(pid, "Uid").len() >= 9, "the loop, six workers, the watch, the log");
     assert!(threads(pid, "Uid").iter().all(|line| *line == ids), "{:?}", threads(pid, "Uid"));
     assert!(threads(pid, "Gid").iter().all(|line| *line == ids), "{:?}", threads(pid, "Gid"));
     assert!(threads(pid, "Groups").iter().all(|line| *line == number.to_string()));

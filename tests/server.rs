@@ -6,13 +6,15 @@ use std::fs;
 use std::io::{ErrorKind, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::os::unix::fs::MetadataExt;
+use std::path::Path;
 use std::process::Command;
 use std::sync::Barrier;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use common::server::{PATIENCE, PROGRAM, Server, Talk, data, delivered, wait_for_mail, wait_until};
+use common::accounts;
+use common::server::{PATIENCE, PROGRAM, Server, Talk, data, delivered, log_of, wait_for_mail, wait_until};
 use fastsmtp::limits::{COMMANDS_RECEIVED_MAX, OUTBOX_MAX};
 use rustix::process::{Pid, Resource, Rlimit, getrlimit, prlimit, setrlimit};
 
@@ -546,6 +548,49 @@ fn without_durability_the_banner_and_the_log_say_so() {
     talk.say("EHLO client.example\r\n", "250");
     send_one(&mut talk, b"kept in memory\r\n");
     wait_for_mail(&data, 1);
+}
+
+#[test]
+fn the_log_says_at_the_start_who_is_limited_and_who_is_believed() {
+    let (_root, data) = data();
+    let log = log_of_start(&data, &["--limit-connections", "60", "--trusted-proxy", "192.0.2.0/24"]);
+    let limits = "INFO limits of each client in a minute: 60 connections; exempt: 127.0.0.0/8, ::1\n";
+    assert!(log.contains(limits), "{log}");
+    assert!(log.contains("INFO trusted proxies: 192.0.2.0/24; "), "{log}");
+    let log = log_of_start(&data, &[]);
+    assert!(!log.contains("limits of each client") && !log.contains("trusted proxies"), "{log}");
+}
+
+#[test]
+fn the_log_warns_at_the_start_of_passwords_in_plain_and_of_submission_by_nobody() {
+    let (_root, data) = data();
+    let submission = ["--listen-submission", "127.0.0.1:0", "--allow-plaintext-auth"];
+    let log = log_of_start(&data, &submission);
+    assert!(log.contains("WARN PASSWORDS MAY COME IN PLAIN: "), "{log}");
+    assert!(log.contains("WARN nobody can log in and submit: there are no accounts"), "{log}");
+    accounts::keep(&data);
+    let log = log_of_start(&data, &submission);
+    assert!(log.contains("PASSWORDS MAY COME IN PLAIN") && !log.contains("nobody can log in"), "{log}");
+    let log = log_of_start(&data, &[]);
+    assert!(!log.contains("PASSWORDS MAY COME IN PLAIN") && !log.contains("nobody can log in"), "{log}");
+}
+
+#[test]
+fn the_log_warns_at_the_start_of_accounts_whose_mail_is_refused() {
+    let (_root, data) = data();
+    accounts::keep(&data);
+    let log = log_of_start(&data, &["--local-domain", "example.org"]);
+    assert!(log.contains("WARN accounts have addresses in example.com, which is not local: "), "{log}");
+    let log = log_of_start(&data, &["--local-domain", "example.org", "--local-domain", "example.com"]);
+    assert!(!log.contains("which is not local"), "{log}");
+}
+
+/// What one run over `data` logged.
+fn log_of_start(data: &Path, arguments: &[&str]) -> String {
+    let _ = fs::remove_file(log_of(data));
+    let server = Server::start(data, arguments);
+    assert_eq!(server.stop().code(), Some(0));
+    fs::read_to_string(log_of(data)).unwrap()
 }
 
 #[test]

@@ -46,6 +46,10 @@ Examples:
       serves a domain
   fastsmtp user add alice@example.com --data /var/lib/fastsmtp
       gives her a mailbox and a password: 'fastsmtp user --help'
+  fastsmtp --listen 0.0.0.0:25 --listen-submission 0.0.0.0:587 \\
+           --listen-submissions 0.0.0.0:465 --tls-cert fullchain.pem \\
+           --tls-key privkey.pem --data /var/lib/fastsmtp --run-as mail
+      takes mail from everywhere, and from her once she has logged in, in TLS
   fastsmtp --listen 127.0.0.1:0 --data \"$(mktemp -d)\"
       for a test: prints 'listening smtp 127.0.0.1:PORT', then 'ready'
   fastsmtp --config fastsmtp.toml --check-config
@@ -54,6 +58,7 @@ Examples:
 Standard output says where the server listens and when it is ready; the log goes
 to standard error. SIGTERM and SIGINT let it finish what is under way, a second
 one ends it at once; either way nothing that was answered 250 is lost. SIGHUP has
-it read its certificate anew, which it also does when the file changes.
+it read certificate and accounts anew, which it also does when the files change.
+SIGUSR1 logs its counters.
 
 Exit codes:";

@@ -109,7 +109,8 @@ of it is kept.
 
 Once there is an account, mail is taken only for the accounts' addresses, their
 aliases, 'postmaster', and what a catch-all takes; USER+TAG@DOMAIN is USER. Upper
-and lower case are the same. A running server sees a change within seconds.
+and lower case are the same. A user logs in with the account's address, and may
+send as it and its aliases. A running server sees a change within seconds.
 
 Examples:
   fastsmtp user add alice@example.com --data /var/lib/fastsmtp
@@ -301,7 +302,10 @@ impl Desk {
         };
         say(&format!("removed {address}; {rest}"))?;
         if is_last {
-            warn("no account is left: mail is taken for every address again, as without an accounts file");
+            warn(&format!(
+                "no account is left, so mail is taken for nobody; remove {} for mail to be taken for every address",
+                self.config.accounts_file().display()
+            ));
         }
         Ok(())
     }

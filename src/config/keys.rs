@@ -94,7 +94,8 @@ pub static KEYS: &[Key] = &[
         }),
         show: |config| config.listen_submission.iter().map(SocketAddr::to_string).collect(),
         default: Some("none"),
-        help: "Listen here for mail from your users (RFC 6409), like 0.0.0.0:587; TLS by STARTTLS. May be repeated",
+        help: "Listen here for mail from your users (RFC 6409), like 0.0.0.0:587: they have to log in, once TLS has begun by \
+               STARTTLS. Needs a certificate and accounts ('fastsmtp user'). May be repeated",
     },
     Key {
         name: "listen-submissions",
@@ -173,8 +174,9 @@ pub static KEYS: &[Key] = &[
         }),
         show: |config| vec![file_text(&config.tls_cert)],
         default: Some("none"),
-        help: "The certificate (PEM), ECDSA or RSA, and behind it those that lead to its authority. STARTTLS is offered \
-               then. It is read anew when it changes, and upon SIGHUP",
+        help: "The certificate (PEM), ECDSA or RSA, and behind it those that lead to its authority, like Let's Encrypt's \
+               fullchain.pem. Every listener in plain offers STARTTLS then. It is read anew when it changes, and upon \
+               SIGHUP",
     },
     Key {
         name: "tls-key",
@@ -195,8 +197,8 @@ pub static KEYS: &[Key] = &[
         takes: Takes::Switch(|config, is_on| config.tls_self_signed = is_on),
         show: |config| vec![config.tls_self_signed.to_string()],
         default: None,
-        help: "Make a certificate, and keep it in the data directory (tls-cert.pem). Who is not told to trust that file \
-               cannot know whom it talks to",
+        help: "Make a certificate for the host name and this machine's own names, and keep it in the data directory \
+               (tls-cert.pem). A client that is not told to trust that file cannot know whom it talks to",
     },
     Key {
         name: "allow-plaintext-auth",
@@ -205,7 +207,7 @@ pub static KEYS: &[Key] = &[
         takes: Takes::Switch(|config, is_on| config.options.allow_plaintext_auth = is_on),
         show: |config| vec![config.options.allow_plaintext_auth.to_string()],
         default: None,
-        help: "Let passwords come without TLS, where everybody on the way reads them",
+        help: "Let users log in without TLS, where everybody on the way reads their passwords",
     },
     Key {
         name: "data",
@@ -236,8 +238,8 @@ pub static KEYS: &[Key] = &[
         }),
         show: |config| vec![config.accounts_file().display().to_string()],
         default: Some("accounts.toml in the data directory"),
-        help: "The users with their passwords and addresses, which 'fastsmtp user' writes. Once it has accounts, mail is \
-               taken for their addresses only. A change takes effect without a restart",
+        help: "The users with their addresses and what is kept of their passwords, which 'fastsmtp user' writes. Once there \
+               is such a file, mail is taken for their addresses only. A change takes effect without a restart",
     },
     Key {
         name: "local-domain",
@@ -248,9 +250,9 @@ pub static KEYS: &[Key] = &[
             Ok(())
         }),
         show: |config| config.options.local_domains.clone(),
-        default: Some("every domain"),
-        help: "Take mail for this domain; for others it is refused (550). The first is <postmaster>'s. Without any, \
-               mail for every address is taken and kept here: nothing is ever relayed. May be repeated",
+        default: Some("the accounts' domains, or every domain where there are no accounts"),
+        help: "Take mail for this domain; for others it is refused (550), from users as well: nothing is ever relayed. \
+               The first is <postmaster>'s. May be repeated",
     },
     Key {
         name: "require-known-sender",
@@ -259,8 +261,8 @@ pub static KEYS: &[Key] = &[
         takes: Takes::Switch(|config, is_on| config.options.require_known_sender = is_on),
         show: |config| vec![config.options.require_known_sender.to_string()],
         default: None,
-        help: "Refuse (550) a sender in a local domain whose address no account has; users who logged in send as \
-               themselves in any case",
+        help: "Refuse (550) a sender in a local domain whose address no account has. Users who logged in may send as \
+               themselves only, whatever is said here",
     },
     Key {
         name: "deliver",
@@ -367,8 +369,8 @@ pub static KEYS: &[Key] = &[
         }),
         show: |config| config.options.client_limits.exempt.iter().map(Network::to_string).collect(),
         default: None,
-        help: "Networks or addresses whose clients have no limits, not those of failed logins and unknown recipients \
-               either; [] in the file for none. May be repeated",
+        help: "Clients in this network, or with this address, have no limits: neither those two nor those of failed logins \
+               and unknown recipients. It replaces the default; [] in the file is nobody. May be repeated",
     },
     Key {
         name: "memory",

@@ -15,7 +15,7 @@ pub struct Options {
     /// The name we give in the banner, in EHLO and in Received fields.
     pub hostname: String,
     /// The domains whose mail we take, as [`Address::domain_key`](crate::smtp::Address::domain_key) spells them, the
-    /// first of them `<postmaster>`'s; if empty, every domain is local.
+    /// first of them `<postmaster>`'s; if empty, those of the accounts are, or every domain where there is no accounts file.
     pub local_domains: Vec<String>,
     /// Whether a sender of ours that no account has is refused.
     pub require_known_sender: bool,
