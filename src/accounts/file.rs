@@ -20,12 +20,15 @@ use std::sync::Arc;
 use super::{Accounts, AccountsError};
 use crate::disk::{open_regular, random_octets, wait_for_lock};
 use crate::limits::ACCOUNTS_FILE_MAX;
+use crate::watch::{Failure, Files};
 
 /// Why an accounts file cannot be used: the file, the line if it is one's fault, and the mend.
 #[derive(Debug)]
 pub enum FileError {
     /// It cannot be read.
     Read(PathBuf, io::Error),
+    /// It was there, and is there no more.
+    Gone(PathBuf),
     /// It cannot be written, and is as it was.
     Write(PathBuf, io::Error),
     /// It is larger than [`ACCOUNTS_FILE_MAX`].
@@ -42,6 +45,11 @@ impl fmt::Display for FileError {
             FileError::Read(path, error) => {
                 write!(f, "{}: the accounts cannot be read: {error}", path.display())
             }
+            FileError::Gone(path) => write!(
+                f,
+                "{}: the accounts file is gone; put it back, or start the server anew to be without accounts",
+                path.display()
+            ),
             FileError::Write(path, error) => {
                 write!(f, "{}: the accounts cannot be written: {error}", path.display())
             }
@@ -62,8 +70,15 @@ impl std::error::Error for FileError {
         match self {
             FileError::Read(_, error) | FileError::Write(_, error) => Some(error),
             FileError::Broken(_, error) => Some(error),
-            FileError::TooLarge(_) | FileError::NotText(..) => None,
+            FileError::Gone(_) | FileError::TooLarge(_) | FileError::NotText(..) => None,
         }
+    }
+}
+
+impl Failure for FileError {
+    fn may_pass(&self) -> bool {
+        // Perhaps only the machine is short of something.
+        matches!(self, FileError::Read(..) | FileError::Gone(_))
     }
 }
 
@@ -187,52 +202,17 @@ fn beside(path: &Path, suffix: &str) -> PathBuf {
 #[derive(Debug)]
 pub struct AccountsFile {
     path: PathBuf,
-    seen: Seen,
+    looks: Files,
+    /// Whether accounts were read once: from then on they hold, whatever becomes of the file.
+    is_kept: bool,
     is_exposed: bool,
-}
-
-/// What the last look saw.
-#[derive(Debug, PartialEq)]
-enum Seen {
-    /// There was none.
-    Unknown,
-    /// This file, good or broken.
-    File(Stamp),
-    /// No file, where there was one the time before: perhaps an editor is about to put it back.
-    Missing,
-    /// No file.
-    Nothing,
-    /// It could not be read, for this reason.
-    Failure(ErrorKind),
-}
-
-/// What changes whenever a file does. Known weakness: who writes into the same file twice within one tick of the kernel's
-/// clock (4 ms), in the same size, and is read in between, is not seen. `fastsmtp user` never does, for it renames.
-#[derive(Debug, Clone, PartialEq, Eq)]
-struct Stamp {
-    device: u64,
-    inode: u64,
-    size: u64,
-    modified: (i64, i64),
-    changed: (i64, i64),
-}
-
-impl Stamp {
-    fn of(metadata: &Metadata) -> Stamp {
-        Stamp {
-            device: metadata.dev(),
-            inode: metadata.ino(),
-            size: metadata.size(),
-            modified: (metadata.mtime(), metadata.mtime_nsec()),
-            changed: (metadata.ctime(), metadata.ctime_nsec()),
-        }
-    }
 }
 
 impl AccountsFile {
     /// A file that was not looked at yet, and need not exist.
     pub fn new(path: impl Into<PathBuf>) -> AccountsFile {
-        AccountsFile { path: path.into(), seen: Seen::Unknown, is_exposed: false }
+        let path = path.into();
+        AccountsFile { looks: Files::unread(vec![path.clone()]), path, is_kept: false, is_exposed: false }
     }
 
     /// The path as given.
@@ -240,52 +220,27 @@ impl AccountsFile {
         &self.path
     }
 
-    /// What is new since the last look: nothing, the accounts, or why there are no new ones, once. No file is no
-    /// accounts; but where there was one, it must be gone at two looks. An unchanged file costs one system call.
+    /// Has the next look read the file, changed or not.
+    pub fn insist(&mut self) {
+        self.looks.insist();
+    }
+
+    /// What is new: nothing, the accounts, or why there are no new ones, once. The first look reads at once, each further
+    /// one what changed and stayed as it is for one look. No file is no accounts, unless there was one before: that it is
+    /// gone opens nothing, and is an error.
     pub fn look(&mut self) -> Option<Result<Arc<Accounts>, FileError>> {
-        match fs::metadata(&self.path) {
-            Ok(metadata) => {
-                let seen = Seen::File(Stamp::of(&metadata));
-                if self.seen == seen { None } else { self.read(seen) }
-            }
-            Err(error) if error.kind() == ErrorKind::NotFound => self.missing(),
-            Err(error) => self.failed(error),
-        }
-    }
-
-    fn missing(&mut self) -> Option<Result<Arc<Accounts>, FileError>> {
-        let (seen, is_new) = match self.seen {
-            Seen::File(_) | Seen::Failure(_) => (Seen::Missing, false),
-            Seen::Unknown | Seen::Missing => (Seen::Nothing, true),
-            Seen::Nothing => (Seen::Nothing, false),
+        let AccountsFile { path, is_kept, .. } = self;
+        let read = || match read_with_metadata(path)? {
+            None if *is_kept => Err(FileError::Gone(path.clone())),
+            read => Ok(read),
         };
-        self.seen = seen;
-        self.is_exposed = false;
-        is_new.then(|| Ok(Arc::default()))
+        Some(self.looks.look(read)?.map(|read| self.taken(read)))
     }
 
-    fn read(&mut self, seen: Seen) -> Option<Result<Arc<Accounts>, FileError>> {
-        match read_with_metadata(&self.path) {
-            Ok(Some((accounts, metadata))) => {
-                self.seen = seen;
-                self.is_exposed = metadata.mode() & 0o077 != 0;
-                Some(Ok(Arc::new(accounts)))
-            }
-            Ok(None) => self.missing(),
-            // Perhaps only the machine is short of something: the next look tries again, whatever the file's stamp.
-            Err(FileError::Read(_, error)) => self.failed(error),
-            Err(error) => {
-                self.seen = seen;
-                Some(Err(error))
-            }
-        }
-    }
-
-    fn failed(&mut self, error: io::Error) -> Option<Result<Arc<Accounts>, FileError>> {
-        let seen = Seen::Failure(error.kind());
-        let is_new = self.seen != seen;
-        self.seen = seen;
-        is_new.then(|| Err(FileError::Read(self.path.clone(), error)))
+    fn taken(&mut self, read: Option<(Accounts, Metadata)>) -> Arc<Accounts> {
+        self.is_kept = read.is_some();
+        self.is_exposed = read.as_ref().is_some_and(|(_, metadata)| metadata.mode() & 0o077 != 0);
+        Arc::new(read.map(|(accounts, _)| accounts).unwrap_or_default())
     }
 
     /// A warning about the file that the last look read, as a sentence: others may read it.

@@ -393,6 +393,12 @@ fn looked(file: &mut AccountsFile) -> Option<Result<usize, String>> {
     file.look().map(|look| look.map(|accounts| accounts.iter().len()).map_err(|error| error.to_string()))
 }
 
+/// What a look tells of a change that stays for one look.
+fn settled(file: &mut AccountsFile) -> Option<Result<usize, String>> {
+    assert_eq!(looked(file), None, "perhaps somebody still writes");
+    looked(file)
+}
+
 #[test]
 fn a_look_tells_what_changed_and_only_once() {
     let root = tempfile::tempdir().unwrap();
@@ -401,19 +407,35 @@ fn a_look_tells_what_changed_and_only_once() {
     assert_eq!(looked(&mut file), Some(Ok(0)), "no file is no accounts");
     assert_eq!(looked(&mut file), None);
     put(&path, &some().to_toml());
-    assert_eq!(looked(&mut file), Some(Ok(4)));
+    assert_eq!(settled(&mut file), Some(Ok(4)));
     assert_eq!(looked(&mut file), None);
     assert_eq!(file.warning(), None);
     put(&path, "secret = 5");
     let broken = format!("{}:1: secret: takes one text, in quotes", path.display());
-    assert_eq!(looked(&mut file), Some(Err(broken)));
+    assert_eq!(settled(&mut file), Some(Err(broken)));
     assert_eq!(looked(&mut file), None);
     put(&path, &some().without(&parsed("alice@example.com")).to_toml());
-    assert_eq!(looked(&mut file), Some(Ok(3)));
+    assert_eq!(settled(&mut file), Some(Ok(3)));
+}
+
+/// A file that went missing once made every address a mailbox, for as long as nobody noticed.
+#[test]
+fn accounts_that_were_read_once_hold_when_the_file_is_gone() {
+    let root = tempfile::tempdir().unwrap();
+    let path = root.path().join("accounts.toml");
+    put(&path, &some().to_toml());
+    let mut file = AccountsFile::new(&path);
+    assert_eq!(looked(&mut file), Some(Ok(4)));
     fs::remove_file(&path).unwrap();
-    assert_eq!(looked(&mut file), None, "it may be back in a moment");
-    assert_eq!(looked(&mut file), Some(Ok(0)));
+    let gone = format!("{}: the accounts file is gone; put it back,", path.display());
+    let is_told = |told: Option<Result<usize, String>>| told.unwrap().unwrap_err().starts_with(&gone);
+    assert!(is_told(settled(&mut file)));
+    assert_eq!(looked(&mut file), None, "once");
+    file.insist();
+    assert!(is_told(looked(&mut file)), "who insists opens nothing either");
     assert_eq!(looked(&mut file), None);
+    put(&path, &some().to_toml());
+    assert_eq!(settled(&mut file), Some(Ok(4)));
 }
 
 #[test]
@@ -426,7 +448,23 @@ fn a_file_that_is_gone_for_a_moment_is_not_gone() {
     fs::rename(&path, path.with_extension("backup")).unwrap();
     assert_eq!(looked(&mut file), None);
     put(&path, &some().to_toml());
+    assert_eq!(settled(&mut file), Some(Ok(4)));
+}
+
+/// Whose account stood behind the cut got no mail for a second, and who sent it a 550.
+#[test]
+fn a_file_that_is_being_written_in_place_is_not_read_half() {
+    let root = tempfile::tempdir().unwrap();
+    let path = root.path().join("accounts.toml");
+    let text = some().to_toml();
+    put(&path, &text);
+    let mut file = AccountsFile::new(&path);
     assert_eq!(looked(&mut file), Some(Ok(4)));
+    let half = text.rfind("\n[[account]]").unwrap();
+    fs::write(&path, &text[..half]).unwrap();
+    assert_eq!(looked(&mut file), None, "half of it is good TOML");
+    fs::write(&path, &text).unwrap();
+    assert_eq!(settled(&mut file), Some(Ok(4)));
 }
 
 #[test]
@@ -440,9 +478,9 @@ fn what_is_not_a_file_is_said_once_and_never_waited_for() {
     assert_eq!(looked(&mut file), None);
     fs::remove_dir(&path).unwrap();
     assert!(std::process::Command::new("mkfifo").arg(&path).status().unwrap().success());
-    assert_eq!(looked(&mut file), None, "still the same");
+    assert_eq!(settled(&mut file), None, "still the same");
     put(&path, &some().to_toml());
-    assert_eq!(looked(&mut file), Some(Ok(4)));
+    assert_eq!(settled(&mut file), Some(Ok(4)));
 }
 
 #[test]
@@ -457,7 +495,7 @@ fn a_link_is_followed_to_the_file_which_is_replaced_where_it_lies() {
     change(&path, |accounts| Ok::<_, FileError>(accounts.without(&parsed("alice@example.com")))).unwrap();
     assert!(fs::symlink_metadata(&path).unwrap().is_symlink());
     assert_eq!(read(&real).unwrap().unwrap().iter().len(), 3);
-    assert_eq!(looked(&mut file), Some(Ok(3)));
+    assert_eq!(settled(&mut file), Some(Ok(3)));
 }
 
 #[test]
@@ -471,7 +509,7 @@ fn a_file_that_others_may_read_is_warned_of() {
     assert!(file.warning().unwrap().ends_with(&format!("say 'chmod 600 {}'", path.display())));
     change(&path, Ok::<_, FileError>).unwrap();
     assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
-    looked(&mut file);
+    assert_eq!(settled(&mut file), Some(Ok(4)));
     assert_eq!(file.warning(), None);
 }
 

@@ -443,7 +443,9 @@ impl From<FileError> for Failure {
         let exit = match &error {
             FileError::Write(_, error) if error.kind() == io::ErrorKind::NotFound => Exit::CannotCreate,
             FileError::Read(_, error) | FileError::Write(_, error) => exit_of(error),
-            FileError::TooLarge(_) | FileError::NotText(..) | FileError::Broken(..) => Exit::Data,
+            FileError::Gone(_) | FileError::TooLarge(_) | FileError::NotText(..) | FileError::Broken(..) => {
+                Exit::Data
+            }
         };
         Failure::new(exit, error.to_string())
     }
