@@ -32,7 +32,11 @@ impl Place {
         let place = Place::new();
         fs::create_dir(place.data()).unwrap();
         let accounts = addresses.iter().map(|address| nobodys(address)).collect();
-        fs::write(place.file(), Accounts::new([7; 32], accounts).unwrap().to_toml()).unwrap();
+        fs::write(
+            place.file(),
+            Accounts::new(*b"a secret of thirty-two octets...", accounts).unwrap().to_toml(),
+        )
+        .unwrap();
         fs::set_permissions(place.file(), fs::Permissions::from_mode(0o600)).unwrap();
         place
     }

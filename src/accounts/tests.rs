@@ -6,7 +6,7 @@ use std::fs;
 use std::os::unix::fs::{MetadataExt, PermissionsExt, chown, symlink};
 use std::path::Path;
 
-const SECRET: Key = [7; 32];
+const SECRET: Key = *b"a secret of thirty-two octets...";
 
 /// An account whose password nobody knows, made without computing anything.
 fn account(address: &str, aliases: &[&str], catch_all: &[&str]) -> Account {
@@ -51,7 +51,8 @@ fn recipient(accounts: &Accounts, address: &str) -> Option<String> {
 #[test]
 fn without_accounts_nobody_is_known() {
     let none = Accounts::default();
-    assert!(none.is_empty());
+    assert!(none.is_empty() && !none.is_kept());
+    assert!(Accounts::new([0; 32], Vec::new()).unwrap().is_kept(), "it is the file that counts");
     assert_eq!(recipient(&none, "alice@example.com"), None);
     assert!(!none.is_known(&parsed("alice@example.com")) && !none.has_domain("example.com"));
     assert_eq!(none.scram_keys("alice@example.com").1, None);
@@ -199,6 +200,40 @@ fn a_user_that_does_not_exist_looks_like_one_that_does() {
     assert_ne!(salt(&accounts, "a@b"), salt(&elsewhere, "a@b"));
 }
 
+/// The second half of long salts once was the first again, which no user's is.
+#[test]
+fn a_strangers_salt_does_not_repeat_itself() {
+    let mut long = account("alice@example.com", &[], &[]);
+    long.scram.salt = vec![1; 64];
+    let accounts = Accounts::new(SECRET, vec![long]).unwrap();
+    let salt = accounts.scram_keys("nobody@example.com").0.salt;
+    assert_eq!(salt.len(), 64);
+    assert_ne!(salt[..32], salt[32..]);
+}
+
+/// Each stranger once took another's likeness whenever an account was added, and so was seen to be one.
+#[test]
+fn a_stranger_keeps_the_likeness_when_accounts_come_and_go() {
+    let like = |accounts: &Accounts, n: u32| {
+        let user = user_key(&format!("stranger{n}@example.com"));
+        accounts.likeness(&user).unwrap().address.to_string()
+    };
+    let addresses = (0..20).map(|n| format!("user{n}@example.com"));
+    let before =
+        Accounts::new(SECRET, addresses.map(|address| account(&address, &[], &[])).collect()).unwrap();
+    let after = before.clone().with(account("new@example.com", &[], &[])).unwrap();
+    for n in 0..200 {
+        let now = like(&after, n);
+        assert!(now == like(&before, n) || now == "new@example.com", "{n}");
+    }
+    let gone = after.without(&parsed("user3@example.com"));
+    for n in 0..200 {
+        let then = like(&before, n);
+        let now = like(&gone, n);
+        assert!(now == then || now == "new@example.com" || then == "user3@example.com", "{n}");
+    }
+}
+
 #[test]
 fn an_alias_or_a_tag_is_no_login_name_and_no_password_makes_it_one() {
     let made = Account {
@@ -273,7 +308,12 @@ fn what_is_wrong_with_a_file_is_said_with_its_line() {
     let second = "[[account]]\naddress = \"ALICE@example.com\"\npassword = \"$argon2id$v=19$m=19456,t=2,p=1$AAAAAAAAAAAAAAAAAAAAAA$AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA\"\nscram =";
     for (from, to, start) in [
         ("secret = ", "#", "line 1: the secret is missing"),
-        ("secret = \"BwcH", "secret = \"Bwc", "line 4: secret: it is not 32 octets in base64"),
+        ("secret = \"YSBz", "secret = \"YSB", "line 4: secret: it is not 32 octets in base64"),
+        (
+            "YSBzZWNyZXQgb2YgdGhpcnR5LXR3byBvY3RldHMuLi4=",
+            "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=",
+            "line 4: secret: its octets are all the same, so everybody can guess it; 'openssl rand",
+        ),
         ("[[account]]", "[account]", "line 6: account: takes [[account]] in front of each"),
         (
             "[[account]]",
@@ -353,9 +393,13 @@ prop_compose! {
     }
 }
 
+fn any_secret() -> impl Strategy<Value = Key> {
+    any::<Key>().prop_filter("nobody guesses it", |secret| secret.iter().any(|octet| *octet != secret[0]))
+}
+
 proptest! {
     #[test]
-    fn what_is_written_is_read_as_the_same(secret in any::<Key>(), accounts in prop::collection::vec(any_account(), 0..6)) {
+    fn what_is_written_is_read_as_the_same(secret in any_secret(), accounts in prop::collection::vec(any_account(), 0..6)) {
         let mut written = Accounts::new(secret, Vec::new()).unwrap();
         for account in accounts {
             if let Ok(more) = written.clone().with(account) {
@@ -363,7 +407,7 @@ proptest! {
             }
         }
         let read = Accounts::parse(&written.to_toml()).unwrap();
-        prop_assert_eq!(read.secret, secret);
+        prop_assert_eq!(read.secret, Some(secret));
         prop_assert_eq!(read.accounts, written.accounts);
     }
 
