@@ -547,12 +547,12 @@ fn a_file_that_others_may_read_is_warned_of() {
     let root = tempfile::tempdir().unwrap();
     let path = root.path().join("accounts.toml");
     put(&path, &some().to_toml());
-    fs::set_permissions(&path, fs::Permissions::from_mode(0o640)).unwrap();
+    fs::set_permissions(&path, fs::Permissions::from_mode(0o666)).unwrap();
     let mut file = AccountsFile::new(&path);
     assert_eq!(looked(&mut file), Some(Ok(4)));
-    assert!(file.warning().unwrap().ends_with(&format!("say 'chmod 600 {}'", path.display())));
+    assert!(file.warning().unwrap().ends_with(&format!("say 'chmod g-wx,o= {}'", path.display())));
     change(&path, Ok::<_, FileError>).unwrap();
-    assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
+    assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o640, "the group reads on");
     assert_eq!(settled(&mut file), Some(Ok(4)));
     assert_eq!(file.warning(), None);
 }
@@ -588,6 +588,57 @@ fn what_root_makes_belongs_to_the_owner_of_the_directory_and_then_of_the_file() 
     chown(&path, Some(1234), None).unwrap();
     change(&path, Ok::<_, FileError>).unwrap();
     assert_eq!(owner(&path), 1234);
+}
+
+/// A file of root's that the server's group may read was its owner's alone after a change, and the server read it no more.
+#[test]
+fn owner_group_and_what_the_group_may_read_stay() {
+    let root = tempfile::tempdir().unwrap();
+    let path = root.path().join("accounts.toml");
+    put(&path, &some().to_toml());
+    if chown(&path, Some(0), Some(4321)).is_err() {
+        return; // only root can be in this situation
+    }
+    for (mode, after) in [(0o640, 0o640), (0o600, 0o600), (0o666, 0o640), (0o444, 0o640)] {
+        fs::set_permissions(&path, fs::Permissions::from_mode(mode)).unwrap();
+        change(&path, Ok::<_, FileError>).unwrap();
+        let about = fs::metadata(&path).unwrap();
+        assert_eq!((about.uid(), about.gid(), about.mode() & 0o7777), (0, 4321, after), "{mode:o}");
+    }
+}
+
+/// The server's user can put any name into its directory; root must not give it the file behind that.
+#[test]
+fn root_gives_away_only_a_lock_that_is_one() {
+    let root = tempfile::tempdir().unwrap();
+    let [data, etc] = ["data", "etc"].map(|name| root.path().join(name));
+    fs::create_dir(&data).unwrap();
+    fs::create_dir(&etc).unwrap();
+    if chown(&data, Some(4321), Some(4321)).is_err() {
+        return; // only root can be in this situation
+    }
+    let owner = |path: &Path| fs::metadata(path).unwrap().uid();
+    let (path, shadow) = (data.join("accounts.toml"), etc.join("shadow"));
+    fs::write(&shadow, "").unwrap();
+    fs::hard_link(&shadow, data.join("accounts.toml.lock")).unwrap();
+    change(&path, Ok::<_, FileError>).unwrap();
+    assert_eq!(owner(&shadow), 0);
+    // A link leads to a file elsewhere; what is made beside that is not the link's owner's.
+    fs::remove_file(data.join("accounts.toml.lock")).unwrap();
+    fs::rename(&path, etc.join("accounts.toml")).unwrap();
+    symlink(etc.join("accounts.toml"), &path).unwrap();
+    change(&path, Ok::<_, FileError>).unwrap();
+    assert!(!etc.join("accounts.toml.lock").exists());
+    assert_eq!(owner(&data.join("accounts.toml.lock")), 4321);
+    // A link in the lock's place is no lock, nor is a pipe.
+    fs::remove_file(data.join("accounts.toml.lock")).unwrap();
+    symlink(&shadow, data.join("accounts.toml.lock")).unwrap();
+    assert!(change(&path, Ok::<_, FileError>).is_err());
+    fs::remove_file(data.join("accounts.toml.lock")).unwrap();
+    assert!(
+        std::process::Command::new("mkfifo").arg(data.join("accounts.toml.lock")).status().unwrap().success()
+    );
+    assert!(change(&path, Ok::<_, FileError>).is_err());
 }
 
 #[test]

@@ -107,9 +107,10 @@ The password is asked for twice on the terminal, without echo. If standard input
 is none, its one line is the password. It is never an argument, and only a hash
 of it is kept.
 
-Once there is an account, mail is taken only for the accounts' addresses, their
-aliases, 'postmaster', and what a catch-all takes; USER+TAG@DOMAIN is USER. Upper
-and lower case are the same. A running server sees a change within seconds.
+Once there is an accounts file, even one without accounts, mail is taken only for
+the accounts' addresses, their aliases, 'postmaster', and what a catch-all takes;
+USER+TAG@DOMAIN is USER. Upper and lower case are the same. A running server sees
+a change within seconds; what it has read holds although the file goes.
 
 Examples:
   fastsmtp user add alice@example.com --data /var/lib/fastsmtp
@@ -301,7 +302,13 @@ impl Desk {
         };
         say(&format!("removed {address}; {rest}"))?;
         if is_last {
-            warn("no account is left: mail is taken for every address again, as without an accounts file");
+            let local = &self.config.options.local_domains;
+            warn(&format!(
+                "no account is left, but the accounts file is: from now on mail is refused (550) for every address{}; to \
+                 take mail for every address again, remove {} and start the server anew",
+                if local.is_empty() { "" } else { " but postmaster's" },
+                self.config.accounts_file().display()
+            ));
         }
         Ok(())
     }
