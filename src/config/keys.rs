@@ -26,7 +26,7 @@ pub struct Key {
     pub heading: &'static str,
     /// How many values it takes, and how they are read; the error is the rest of a sentence that names the key.
     pub takes: Takes,
-    /// Its values as they would be written.
+    /// Its values as they would be written; none where it takes one and nobody said which.
     pub show: fn(&Config) -> Vec<String>,
     /// The default in words, where the machine decides; else it is shown from [`Config::new`].
     pub default: Option<&'static str>,
@@ -234,10 +234,11 @@ pub static KEYS: &[Key] = &[
             config.accounts = Some(PathBuf::from(value));
             Ok(())
         }),
-        show: |config| vec![config.accounts_file().display().to_string()],
+        // What nobody named may be absent: it is not shown as if somebody had.
+        show: |config| config.accounts.iter().map(|file| file.display().to_string()).collect(),
         default: Some("accounts.toml in the data directory"),
-        help: "The users with their passwords and addresses, which 'fastsmtp user' writes. Once it has accounts, mail is \
-               taken for their addresses only. A change takes effect without a restart",
+        help: "The users with their passwords and addresses, which 'fastsmtp user' writes. Where it is there, mail is \
+               taken for its addresses only. A change takes effect without a restart",
     },
     Key {
         name: "local-domain",
@@ -248,9 +249,9 @@ pub static KEYS: &[Key] = &[
             Ok(())
         }),
         show: |config| config.options.local_domains.clone(),
-        default: Some("every domain"),
+        default: Some("the accounts' domains, or every domain"),
         help: "Take mail for this domain; for others it is refused (550). The first is <postmaster>'s. Without any, \
-               mail for every address is taken and kept here: nothing is ever relayed. May be repeated",
+               the accounts' domains are local, and where there is no accounts file, every domain: nothing is ever relayed. May be repeated",
     },
     Key {
         name: "require-known-sender",
