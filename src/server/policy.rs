@@ -1,7 +1,7 @@
 //! Whose mail is taken, and for whom: accounts, local domains, each client's share, and room. Answers the questions that a
 //! session has of MAIL and RCPT, within the turn.
 //!
-//! Without accounts every address of a local domain is a mailbox. Once there are any, an address is a mailbox if it is an
+//! Without an accounts file every address of a local domain is a mailbox. With one, an address is a mailbox if it is an
 //! account's, or one that leads to an account, or postmaster's (RFC 5321 4.5.1). Nothing is relayed, for nobody.
 
 use super::connection::{Connection, Stream};
