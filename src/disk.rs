@@ -124,15 +124,24 @@ pub fn open_regular(path: &Path) -> io::Result<StdFile> {
 }
 
 /// Waits for the lock that `path` stands for and takes it until the file is dropped; makes the file (0600) if need be.
+/// `InvalidInput` for anything but a regular file.
 pub fn wait_for_lock(path: &Path) -> io::Result<StdFile> {
     let flags = OFlags::RDONLY | OFlags::CREATE | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
-    let file = rustix::fs::open(path, flags, Mode::RUSR | Mode::WUSR)?;
+    let file: StdFile = rustix::fs::open(path, flags, Mode::RUSR | Mode::WUSR)?.into();
+    if !file.metadata()?.is_file() {
+        return Err(io::Error::new(io::ErrorKind::InvalidInput, "the lock beside it is not a regular file"));
+    }
     loop {
         match rustix::fs::flock(&file, FlockOperation::LockExclusive) {
             Err(rustix::io::Errno::INTR) => {}
-            locked => return locked.map(|()| file.into()).map_err(io::Error::from),
+            locked => return locked.map(|()| file).map_err(io::Error::from),
         }
     }
+}
+
+/// The number of the user whose rights the process has: what it makes is theirs.
+pub fn effective_user() -> u32 {
+    rustix::process::geteuid().as_raw()
 }
 
 /// Octets that nobody can guess, 256 at the most.

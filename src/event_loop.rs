@@ -19,9 +19,9 @@ use signal_hook_mio::v1_0::Signals;
 use socket2::{Domain, Protocol, Socket, Type};
 
 use crate::QueueId;
-use crate::accounts::{AccountsFile, FileError};
+use crate::accounts::{Accounts, AccountsFile, FileError};
 use crate::certificates::{self, CertificateError, CertificateFiles, CertificateSource};
-use crate::disk::{Disk, RealDisk};
+use crate::disk::{Disk, RealDisk, random_octets};
 use crate::limits::{ACCEPTS_PER_TURN, EVENTS_PER_TURN, LISTEN_BACKLOG};
 use crate::net::slots::Key;
 use crate::net::timers::Now;
@@ -45,6 +45,8 @@ pub enum StartError {
     Certificate(CertificateError),
     /// The accounts file cannot be used.
     Accounts(FileError),
+    /// The accounts file that the operator named is not there.
+    NoAccounts(PathBuf),
     /// The data directory cannot be made or used.
     Data(PathBuf, io::Error),
     /// The user that the process has become cannot use the data directory.
@@ -103,6 +105,9 @@ impl fmt::Display for StartError {
                 path.display()
             ),
             StartError::Accounts(error) => error.fmt(f),
+            StartError::NoAccounts(path) => {
+                write!(f, "{}: there is no such accounts file; 'fastsmtp user add' makes it", path.display())
+            }
             StartError::Recovery(error) => write!(f, "cannot recover the spool: {error}"),
             StartError::System(error) => write!(f, "the system refused what every server needs: {error}"),
         }
@@ -125,14 +130,36 @@ pub struct Setup {
     pub listen: Vec<(Service, SocketAddr)>,
     /// The directory of spool and mailboxes.
     pub data: PathBuf,
-    /// The accounts file, if it is there.
-    pub accounts: PathBuf,
+    /// Where the accounts are.
+    pub accounts: AccountsSource,
     /// Where the certificate comes from, if there is to be TLS.
     pub certificate: Option<CertificateSource>,
     /// Who it is from its ports on.
     pub run_as: RunAs,
     /// What the server itself is told.
     pub options: Options,
+}
+
+/// Where the accounts are.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum AccountsSource {
+    /// In a file that the operator named: at the start it must be there.
+    Named(PathBuf),
+    /// In the file of the usual place; where it is not there, every address is a mailbox.
+    Usual(PathBuf),
+}
+
+impl AccountsSource {
+    /// Looks at the file for the first time.
+    fn start(&self) -> Result<(Arc<Accounts>, AccountsFile), StartError> {
+        let (AccountsSource::Named(path) | AccountsSource::Usual(path)) = self;
+        let mut file = AccountsFile::new(path);
+        let accounts = file.look().unwrap_or_else(|| Ok(Arc::default())).map_err(StartError::Accounts)?;
+        match self {
+            AccountsSource::Named(path) if !accounts.is_kept() => Err(StartError::NoAccounts(path.clone())),
+            _ => Ok((accounts, file)),
+        }
+    }
 }
 
 /// Runs a server until a signal or a broken disk ends it. `announce` hears when it is ready.
@@ -144,9 +171,7 @@ pub fn run(setup: &Setup, mut announce: impl FnMut(Announcement)) -> Result<End,
     become_user(run_as, data)?;
     let disk = open_data(data, options).map_err(|error| as_user(run_as, error))?;
     let listeners = listeners?;
-    let mut accounts_file = AccountsFile::new(accounts);
-    let accounts =
-        accounts_file.look().unwrap_or_else(|| Ok(Arc::default())).map_err(StartError::Accounts)?;
+    let (accounts, accounts_file) = accounts.start()?;
     let (certificate_files, tls) = start_tls(certificate.as_ref(), data, &disk, options)?.unzip();
     let mut server = start_server(disk.clone(), options)?.with_accounts(accounts.clone());
     if let Some(tls) = tls {
@@ -220,7 +245,7 @@ fn open_data(data: &Path, options: &Options) -> Result<Arc<RealDisk>, StartError
 /// Recovers the log, if there is to be one, and puts a server over it.
 fn start_server(disk: Arc<RealDisk>, options: &Options) -> Result<Server<TcpStream>, StartError> {
     if options.durability == Durability::None {
-        return Ok(Server::new(options.clone(), Log::Memory(disk.random()), nonce_key(&*disk)));
+        return Ok(Server::new(options.clone(), Log::Memory(disk.random()), random_octets()));
     }
     let started = Instant::now();
     let spool_options = SpoolOptions {
@@ -247,16 +272,9 @@ fn start_server(disk: Arc<RealDisk>, options: &Options) -> Result<Server<TcpStre
     }
     let held = find_held(&*disk, &mut spool, &mut recovered).map_err(StartError::Recovery)?;
     let log = Log::Spool(Box::new(spool), recovered.pending);
-    let mut server = Server::new(options.clone(), log, nonce_key(&*disk));
+    let mut server = Server::new(options.clone(), log, random_octets());
     server.take_up_held(held);
     Ok(server)
-}
-
-/// What nonces are made of.
-fn nonce_key(disk: &dyn Disk) -> [u8; 32] {
-    let mut key = [0; 32];
-    key.chunks_exact_mut(8).for_each(|part| part.copy_from_slice(&disk.random().to_le_bytes()));
-    key
 }
 
 /// Finds the held messages, and settles those of the log that the operator removed.

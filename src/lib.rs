@@ -38,8 +38,8 @@
 //! | Layer | Modules | May import |
 //! | --- | --- | --- |
 //! | 0 | [`limits`], [`wire`], [`queue_id`], [`units`], [`calendar`], [`log_value`] | std, and the small crates that they own |
-//! | 1 | [`smtp`], [`net`], [`disk`] | layer 0, and the crates that they own; they never see each other |
-//! | 2 | [`spool`], [`mailbox`], [`accounts`] | layer 0, `disk`, and smtp's value types |
+//! | 1 | [`smtp`], [`net`], [`disk`], `watch` | layer 0, and the crates that they own; they never see each other |
+//! | 2 | [`spool`], [`mailbox`], [`accounts`] | layer 0, `disk`, `watch`, and smtp's value types |
 //! | 3 | [`server`] | layers 0 to 2 |
 //! | 4 | [`event_loop`], [`privileges`], [`workers`], [`certificates`], [`reload`] | layers 0 to 3 |
 //! | 5 | the binary (`main`, `cli`, `config`, `logging`, `machine`) and loadgen | the library |
@@ -63,6 +63,7 @@ pub mod server;
 pub mod smtp;
 pub mod spool;
 pub mod units;
+mod watch;
 pub mod wire;
 pub mod workers;
 

@@ -70,7 +70,7 @@ pub const ACCOUNT_SCRAM_ITERATIONS: u32 = 600_000;
 pub const ARGON2_MEMORY_KIB: u32 = 19 * 1024;
 /// See [`ARGON2_MEMORY_KIB`].
 pub const ARGON2_PASSES: u32 = 2;
-/// The most memory in KiB that another's argon2id hash may ask for: a few workers check passwords at the same time.
+/// The most memory in KiB that another's argon2id hash may ask for: one worker checks passwords, one after the other.
 pub const ARGON2_MEMORY_KIB_MAX: u32 = 256 * 1024;
 /// The most lanes that it may ask for; we go through them one after the other.
 pub const ARGON2_LANES_MAX: u32 = 16;

@@ -32,7 +32,11 @@ impl Place {
         let place = Place::new();
         fs::create_dir(place.data()).unwrap();
         let accounts = addresses.iter().map(|address| nobodys(address)).collect();
-        fs::write(place.file(), Accounts::new([7; 32], accounts).unwrap().to_toml()).unwrap();
+        fs::write(
+            place.file(),
+            Accounts::new(*b"a secret of thirty-two octets...", accounts).unwrap().to_toml(),
+        )
+        .unwrap();
         fs::set_permissions(place.file(), fs::Permissions::from_mode(0o600)).unwrap();
         place
     }
@@ -160,10 +164,12 @@ fn an_account_is_added_listed_changed_given_a_password_and_removed() {
     assert!(told.starts_with("removed alice@example.com; its mailbox stays: "), "{told}");
     assert!(told.ends_with("mail/mailboxes/example.com/alice\n"), "{told}");
     let warning = String::from_utf8(output.stderr).unwrap();
-    assert!(
-        warning.starts_with("fastsmtp: warning: no account is left, so mail is taken for nobody"),
-        "{warning}"
+    let meaning = format!(
+        "fastsmtp: warning: no account is left, but the accounts file is: from now on mail is refused (550) for every \
+         address; to take mail for every address again, remove {} and start the server anew\n",
+        place.file().display()
     );
+    assert_eq!(warning, meaning);
     assert!(place.data().join("mailboxes/example.com/alice").is_dir());
     assert!(place.accounts().is_empty());
 }
@@ -341,16 +347,16 @@ fn a_file_broken_by_hand_is_refused_with_its_line_and_left_alone() {
 }
 
 #[test]
-fn the_file_is_private_again_after_a_change_and_a_list_warns_before() {
+fn a_file_that_others_read_is_its_owners_and_groups_after_a_change_and_a_list_warns_before() {
     let place = Place::with(&["alice@example.com"]);
     fs::set_permissions(place.file(), fs::Permissions::from_mode(0o644)).unwrap();
     let output = place.run(&["list"], "");
     assert!(output.status.success());
     let warning = String::from_utf8(output.stderr).unwrap();
-    assert!(warning.contains("chmod 600"), "{warning}");
+    assert!(warning.contains("chmod g-wx,o="), "{warning}");
     let inode = fs::metadata(place.file()).unwrap().ino();
     place.ok(&["set", "alice@example.com", "--quota", "1GiB"], "");
-    assert_eq!(mode(&place.file()), 0o600);
+    assert_eq!(mode(&place.file()), 0o640);
     assert_ne!(fs::metadata(place.file()).unwrap().ino(), inode, "replaced, not written over");
 }
 

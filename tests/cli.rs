@@ -151,6 +151,9 @@ fn what_check_config_prints_is_a_file_that_says_the_same() {
     for first in [told.checked(), run(&[]).checked()] {
         assert_eq!(run(&[]).file(&first).checked(), first);
     }
+    // What was named must be there at the start, so a file that nobody named is not named.
+    let unsaid = "\n# accounts = (accounts.toml in the data directory)\n";
+    assert!(run(&[]).checked().contains(unsaid));
 }
 
 #[test]
@@ -249,7 +252,7 @@ fn more_connections_than_descriptors_is_a_warning() {
 fn help_names_every_option_and_every_exit_code() {
     let help = String::from_utf8(run(&["--help"]).output().stdout).unwrap();
     for line in run(&[]).checked().lines() {
-        let (key, _) = line.split_once(" = ").unwrap();
+        let (key, _) = line.trim_start_matches("# ").split_once(" = ").unwrap();
         let names = [format!("--{key} <"), format!("--{key}[=<")];
         assert!(names.iter().any(|name| help.contains(name)), "{key}");
     }

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 /// Modules of the library, and the layers below that each may import. Modules of one group may import each other
 /// only where that is said.
-const LAYERS: [Layer; 7] = [
+const LAYERS: [Layer; 8] = [
     Layer {
         modules: &["limits", "wire", "queue_id", "units", "calendar", "log_value"],
         below: &["limits", "wire", "queue_id", "units", "calendar", "log_value"],
@@ -15,9 +15,10 @@ const LAYERS: [Layer; 7] = [
     Layer { modules: &["smtp"], below: LAYER_0 },
     Layer { modules: &["net"], below: LAYER_0 },
     Layer { modules: &["disk"], below: LAYER_0 },
+    Layer { modules: &["watch"], below: LAYER_0 },
     Layer {
         modules: &["spool", "mailbox", "accounts"],
-        below: &["limits", "wire", "queue_id", "units", "calendar", "log_value", "smtp", "disk"],
+        below: &["limits", "wire", "queue_id", "units", "calendar", "log_value", "smtp", "disk", "watch"],
     },
     Layer { modules: &["server"], below: LAYERS_0_TO_2 },
     Layer {
@@ -32,6 +33,7 @@ const LAYERS: [Layer; 7] = [
             "smtp",
             "net",
             "disk",
+            "watch",
             "spool",
             "mailbox",
             "accounts",

@@ -377,6 +377,48 @@ fn accounts_that_change_are_known_without_a_restart() {
     wait_until("carol is gone", || recipient(&post, "carol@example.com").starts_with("550 5.1.1 "));
 }
 
+/// A file that went missing once made every address a mailbox.
+#[test]
+fn accounts_hold_when_their_file_is_gone() {
+    let post = Post::new();
+    fs::remove_file(post.data.join("accounts.toml")).unwrap();
+    let told = || post.server.log().matches("accounts.toml: the accounts file is gone; put it back").count();
+    wait_until("the log tells of it", || told() == 1);
+    assert!(recipient(&post, "carol@example.com").starts_with("550 5.1.1 "));
+    post.server.signal("HUP");
+    wait_until("it is told again", || told() == 2);
+    assert!(recipient(&post, "carol@example.com").starts_with("550 5.1.1 "));
+    assert!(recipient(&post, "alice@example.com").starts_with("250 "));
+}
+
+#[test]
+fn an_accounts_file_that_was_named_must_be_there() {
+    let (root, data) = data();
+    let named = root.path().join("users.toml");
+    let output = Command::new(PROGRAM)
+        .args(["--listen", "127.0.0.1:0", "--accounts"])
+        .arg(&named)
+        .arg("--data")
+        .arg(&data)
+        .output()
+        .unwrap();
+    let said = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(78), "{said}");
+    let sentence =
+        format!("{}: there is no such accounts file; 'fastsmtp user add' makes it", named.display());
+    assert!(said.contains(&sentence), "{said}");
+}
+
+#[test]
+fn accounts_in_domains_that_are_not_local_are_warned_of_at_the_start() {
+    let (_root, data) = data();
+    accounts::keep(&data);
+    let server = Server::start(&data, &["--local-domain", "example.org"]);
+    let warning = "there are accounts of example.com, which is not local: their users may log in, and their mail is \
+                   refused (550); add it to local-domain";
+    wait_until("it is warned of", || server.log().contains(warning));
+}
+
 #[test]
 fn a_full_mailbox_takes_no_more_until_something_is_removed() {
     let post = Post::new();

@@ -6,26 +6,30 @@
 //!   accounts.toml.new    written and synced, then renamed; one that a crash left is nothing, and goes at the next change
 //! ```
 //!
-//! A link is followed to the file, which is replaced where it lies. All of this blocks: it is for workers and for the
+//! A link is followed to the file, which is replaced where it lies; the lock is beside the path that was given, where
+//! nobody but its directory's owner can have put something else. All of this blocks: it is for workers and for the
 //! command line. Readers take no lock.
 
 use std::ffi::OsString;
 use std::fmt;
-use std::fs::{self, File, Metadata, OpenOptions};
+use std::fs::{self, File, Metadata, OpenOptions, Permissions};
 use std::io::{self, ErrorKind, Read, Write};
-use std::os::unix::fs::{MetadataExt, OpenOptionsExt, fchown};
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt, fchown};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::{Accounts, AccountsError};
-use crate::disk::{open_regular, random_octets, wait_for_lock};
+use crate::disk::{effective_user, open_regular, random_octets, wait_for_lock};
 use crate::limits::ACCOUNTS_FILE_MAX;
+use crate::watch::{Failure, Files};
 
 /// Why an accounts file cannot be used: the file, the line if it is one's fault, and the mend.
 #[derive(Debug)]
 pub enum FileError {
     /// It cannot be read.
     Read(PathBuf, io::Error),
+    /// It was there, and is there no more.
+    Gone(PathBuf),
     /// It cannot be written, and is as it was.
     Write(PathBuf, io::Error),
     /// It is larger than [`ACCOUNTS_FILE_MAX`].
@@ -42,6 +46,11 @@ impl fmt::Display for FileError {
             FileError::Read(path, error) => {
                 write!(f, "{}: the accounts cannot be read: {error}", path.display())
             }
+            FileError::Gone(path) => write!(
+                f,
+                "{}: the accounts file is gone; put it back, or start the server anew to be without accounts",
+                path.display()
+            ),
             FileError::Write(path, error) => {
                 write!(f, "{}: the accounts cannot be written: {error}", path.display())
             }
@@ -62,8 +71,15 @@ impl std::error::Error for FileError {
         match self {
             FileError::Read(_, error) | FileError::Write(_, error) => Some(error),
             FileError::Broken(_, error) => Some(error),
-            FileError::TooLarge(_) | FileError::NotText(..) => None,
+            FileError::Gone(_) | FileError::TooLarge(_) | FileError::NotText(..) => None,
         }
+    }
+}
+
+impl Failure for FileError {
+    fn may_pass(&self) -> bool {
+        // Perhaps only the machine is short of something.
+        matches!(self, FileError::Read(..) | FileError::Gone(_))
     }
 }
 
@@ -103,8 +119,8 @@ pub fn change<E: From<FileError>>(
     change: impl FnOnce(Accounts) -> Result<Accounts, E>,
 ) -> Result<(), E> {
     let failure = |error| FileError::Write(path.to_owned(), error);
+    let _lock = lock(path).map_err(failure)?;
     let place = place(path).map_err(failure)?;
-    let lock = Replacement::lock(&place).map_err(failure)?;
     let accounts = match read(&place)? {
         Some(accounts) => accounts,
         None => Accounts::new(random_octets(), Vec::new()).expect("no accounts want nothing twice"),
@@ -113,7 +129,7 @@ pub fn change<E: From<FileError>>(
     if text.len() as u64 > ACCOUNTS_FILE_MAX {
         return Err(FileError::TooLarge(path.to_owned()).into());
     }
-    Ok(lock.replace(text.as_bytes()).map_err(failure)?)
+    Ok(replace(&place, text.as_bytes()).map_err(failure)?)
 }
 
 /// Where the file lies that a path names, by links or not.
@@ -124,53 +140,65 @@ fn place(path: &Path) -> io::Result<PathBuf> {
     }
 }
 
-/// The right to replace a file.
-struct Replacement<'a> {
-    place: &'a Path,
-    directory: &'a Path,
-    _lock: File,
+/// Waits for the right to replace a file.
+fn lock(path: &Path) -> io::Result<File> {
+    let directory = fs::metadata(directory(path))?;
+    let lock = wait_for_lock(&beside(path, ".lock"))?;
+    // Made by root in a server's directory, it must not lock out the server's own user. But root gives away nothing that
+    // may be something else: what that user has put there by another of its names, or what a third one owns.
+    let about = lock.metadata()?;
+    if about.nlink() == 1 && about.uid() == effective_user() {
+        let _ = give(&lock, &directory);
+    }
+    Ok(lock)
 }
 
-impl<'a> Replacement<'a> {
-    /// Waits for it.
-    fn lock(place: &'a Path) -> io::Result<Replacement<'a>> {
-        let directory = place.parent().filter(|parent| !parent.as_os_str().is_empty());
-        let directory = directory.unwrap_or(Path::new("."));
-        let lock = wait_for_lock(&beside(place, ".lock"))?;
-        // Made by root in a server's directory, it must not lock out the server's own user.
-        let _ = give(&lock, &fs::metadata(directory)?);
-        Ok(Replacement { place, directory, _lock: lock })
-    }
-
-    /// Replaces the file: whole, private, and durable. Who owns it stays; a new one is its directory's owner's.
-    fn replace(&self, octets: &[u8]) -> io::Result<()> {
-        let new = beside(self.place, ".new");
-        match fs::remove_file(&new) {
-            Err(error) if error.kind() != ErrorKind::NotFound => return Err(error),
-            _ => {}
-        }
-        let renamed = self.write(&new, octets).and_then(|()| fs::rename(&new, self.place));
-        if renamed.is_err() {
-            let _ = fs::remove_file(&new); // as far as that works: it only takes space
-        }
-        renamed?;
-        File::open(self.directory)?.sync_all()
-    }
-
-    fn write(&self, new: &Path, octets: &[u8]) -> io::Result<()> {
-        let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(new)?;
-        match fs::metadata(self.place) {
-            Ok(old) => give(&file, &old)?,
-            Err(_) => drop(give(&file, &fs::metadata(self.directory)?)),
-        }
-        file.write_all(octets)?;
-        file.sync_all()
-    }
+fn directory(path: &Path) -> &Path {
+    path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."))
 }
 
-/// Gives a file to the owner of another, unless it is theirs.
+/// Replaces a file: whole and durable. Owner, group and what the group may read stay; a new one is private, and its
+/// directory's owner's.
+fn replace(place: &Path, octets: &[u8]) -> io::Result<()> {
+    let new = beside(place, ".new");
+    match fs::remove_file(&new) {
+        Err(error) if error.kind() != ErrorKind::NotFound => return Err(error),
+        _ => {}
+    }
+    let renamed = write(&new, octets, place).and_then(|()| fs::rename(&new, place));
+    if renamed.is_err() {
+        let _ = fs::remove_file(&new); // as far as that works: it only takes space
+    }
+    renamed?;
+    File::open(directory(place))?.sync_all()
+}
+
+/// Writes a new file that is to take another's place.
+fn write(new: &Path, octets: &[u8], place: &Path) -> io::Result<()> {
+    let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(new)?;
+    match fs::metadata(place) {
+        Ok(old) => liken(&file, &old)?,
+        Err(_) => drop(give(&file, &fs::metadata(directory(place))?)),
+    }
+    file.write_all(octets)?;
+    file.sync_all()
+}
+
+/// Gives a file the owner and group of another, and lets the group read it if it may read the other.
+fn liken(file: &File, other: &Metadata) -> io::Result<()> {
+    let may_group_read = other.mode() & 0o040;
+    match give(file, other) {
+        // A group that may do nothing loses nothing.
+        Err(_) if may_group_read == 0 && file.metadata()?.uid() == other.uid() => {}
+        given => given?,
+    }
+    file.set_permissions(Permissions::from_mode(0o600 | may_group_read))
+}
+
+/// Gives a file to the owner and group of another, unless it is theirs.
 fn give(file: &File, other: &Metadata) -> io::Result<()> {
-    match file.metadata()?.uid() == other.uid() {
+    let own = file.metadata()?;
+    match (own.uid(), own.gid()) == (other.uid(), other.gid()) {
         true => Ok(()),
         false => fchown(file, Some(other.uid()), Some(other.gid())),
     }
@@ -187,52 +215,17 @@ fn beside(path: &Path, suffix: &str) -> PathBuf {
 #[derive(Debug)]
 pub struct AccountsFile {
     path: PathBuf,
-    seen: Seen,
+    looks: Files,
+    /// Whether accounts were read once: from then on they hold, whatever becomes of the file.
+    is_kept: bool,
     is_exposed: bool,
-}
-
-/// What the last look saw.
-#[derive(Debug, PartialEq)]
-enum Seen {
-    /// There was none.
-    Unknown,
-    /// This file, good or broken.
-    File(Stamp),
-    /// No file, where there was one the time before: perhaps an editor is about to put it back.
-    Missing,
-    /// No file.
-    Nothing,
-    /// It could not be read, for this reason.
-    Failure(ErrorKind),
-}
-
-/// What changes whenever a file does. Known weakness: who writes into the same file twice within one tick of the kernel's
-/// clock (4 ms), in the same size, and is read in between, is not seen. `fastsmtp user` never does, for it renames.
-#[derive(Debug, Clone, PartialEq, Eq)]
-struct Stamp {
-    device: u64,
-    inode: u64,
-    size: u64,
-    modified: (i64, i64),
-    changed: (i64, i64),
-}
-
-impl Stamp {
-    fn of(metadata: &Metadata) -> Stamp {
-        Stamp {
-            device: metadata.dev(),
-            inode: metadata.ino(),
-            size: metadata.size(),
-            modified: (metadata.mtime(), metadata.mtime_nsec()),
-            changed: (metadata.ctime(), metadata.ctime_nsec()),
-        }
-    }
 }
 
 impl AccountsFile {
     /// A file that was not looked at yet, and need not exist.
     pub fn new(path: impl Into<PathBuf>) -> AccountsFile {
-        AccountsFile { path: path.into(), seen: Seen::Unknown, is_exposed: false }
+        let path = path.into();
+        AccountsFile { looks: Files::unread(vec![path.clone()]), path, is_kept: false, is_exposed: false }
     }
 
     /// The path as given.
@@ -240,52 +233,27 @@ impl AccountsFile {
         &self.path
     }
 
-    /// What is new since the last look: nothing, the accounts, or why there are no new ones, once. No file is no
-    /// accounts; but where there was one, it must be gone at two looks. An unchanged file costs one system call.
+    /// Has the next look read the file, changed or not.
+    pub fn insist(&mut self) {
+        self.looks.insist();
+    }
+
+    /// What is new: nothing, the accounts, or why there are no new ones, once. The first look reads at once, each further
+    /// one what changed and stayed as it is for one look. No file is no accounts, unless there was one before: that it is
+    /// gone opens nothing, and is an error.
     pub fn look(&mut self) -> Option<Result<Arc<Accounts>, FileError>> {
-        match fs::metadata(&self.path) {
-            Ok(metadata) => {
-                let seen = Seen::File(Stamp::of(&metadata));
-                if self.seen == seen { None } else { self.read(seen) }
-            }
-            Err(error) if error.kind() == ErrorKind::NotFound => self.missing(),
-            Err(error) => self.failed(error),
-        }
-    }
-
-    fn missing(&mut self) -> Option<Result<Arc<Accounts>, FileError>> {
-        let (seen, is_new) = match self.seen {
-            Seen::File(_) | Seen::Failure(_) => (Seen::Missing, false),
-            Seen::Unknown | Seen::Missing => (Seen::Nothing, true),
-            Seen::Nothing => (Seen::Nothing, false),
+        let AccountsFile { path, is_kept, .. } = self;
+        let read = || match read_with_metadata(path)? {
+            None if *is_kept => Err(FileError::Gone(path.clone())),
+            read => Ok(read),
         };
-        self.seen = seen;
-        self.is_exposed = false;
-        is_new.then(|| Ok(Arc::default()))
+        Some(self.looks.look(read)?.map(|read| self.taken(read)))
     }
 
-    fn read(&mut self, seen: Seen) -> Option<Result<Arc<Accounts>, FileError>> {
-        match read_with_metadata(&self.path) {
-            Ok(Some((accounts, metadata))) => {
-                self.seen = seen;
-                self.is_exposed = metadata.mode() & 0o077 != 0;
-                Some(Ok(Arc::new(accounts)))
-            }
-            Ok(None) => self.missing(),
-            // Perhaps only the machine is short of something: the next look tries again, whatever the file's stamp.
-            Err(FileError::Read(_, error)) => self.failed(error),
-            Err(error) => {
-                self.seen = seen;
-                Some(Err(error))
-            }
-        }
-    }
-
-    fn failed(&mut self, error: io::Error) -> Option<Result<Arc<Accounts>, FileError>> {
-        let seen = Seen::Failure(error.kind());
-        let is_new = self.seen != seen;
-        self.seen = seen;
-        is_new.then(|| Err(FileError::Read(self.path.clone(), error)))
+    fn taken(&mut self, read: Option<(Accounts, Metadata)>) -> Arc<Accounts> {
+        self.is_kept = read.is_some();
+        self.is_exposed = read.as_ref().is_some_and(|(_, metadata)| metadata.mode() & 0o037 != 0);
+        Arc::new(read.map(|(accounts, _)| accounts).unwrap_or_default())
     }
 
     /// A warning about the file that the last look read, as a sentence: others may read it.
@@ -294,10 +262,11 @@ impl AccountsFile {
     }
 }
 
-/// The warning about an accounts file that others may read.
+/// The warning about an accounts file that others may read. A group that may read it is the operator's choice: the server's.
 fn exposed(path: &Path) -> String {
     let path = path.display();
     format!(
-        "{path}: others than its owner may read the accounts and guess passwords from them; say 'chmod 600 {path}'"
+        "{path}: others than its owner and group may read the accounts and guess passwords from them, or its group may \
+         change them; say 'chmod g-wx,o= {path}'"
     )
 }

@@ -15,8 +15,8 @@ mod file;
 mod password;
 mod text;
 
-use std::collections::btree_set::BTreeSet;
 use std::collections::hash_map::{Entry, HashMap};
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::num::NonZeroU64;
 use std::sync::Arc;
@@ -70,8 +70,8 @@ impl fmt::Debug for Account {
 /// All accounts at one time. [`Accounts::default`] is what holds where there is no accounts file: none.
 #[derive(Clone, Default)]
 pub struct Accounts {
-    /// What makes salts for users that do not exist.
-    secret: Key,
+    /// What makes salts for users that do not exist; none where there is no accounts file.
+    secret: Option<Key>,
     accounts: Vec<Account>,
     /// The keys of all addresses and aliases.
     names: HashMap<Box<str>, Name>,
@@ -79,6 +79,8 @@ pub struct Accounts {
     catch_alls: HashMap<Box<str>, usize>,
     /// The domains of all these.
     domains: BTreeSet<Box<str>>,
+    /// Each account by a number that only depends on the secret and its address: whom strangers look like.
+    ring: BTreeMap<u64, usize>,
 }
 
 /// Whose an address is. The numbers are places in `Accounts::accounts`.
@@ -134,16 +136,18 @@ impl Accounts {
     /// These accounts. `secret` is 32 octets that nobody can guess.
     pub fn new(secret: Key, accounts: Vec<Account>) -> Result<Accounts, Clash> {
         let order = 0..accounts.len();
-        Accounts::in_order(secret, accounts, order)
+        Accounts::in_order(Some(secret), accounts, order)
     }
 
     /// These accounts; whose turn comes later, theirs is the clash.
     fn in_order(
-        secret: Key,
+        secret: Option<Key>,
         accounts: Vec<Account>,
         order: impl Iterator<Item = usize>,
     ) -> Result<Accounts, Clash> {
         let mut made = Accounts { secret, ..Accounts::default() };
+        made.ring =
+            (0..).zip(&accounts).map(|(at, account)| (made.number(&key(&account.address)), at)).collect();
         for at in order {
             let owner_of = |owner: usize| accounts[owner].address.to_string();
             made.claim(at, &accounts[at]).map_err(|(wanted, owner)| Clash {
@@ -204,7 +208,8 @@ impl Accounts {
         let Some(at) = self.place(address) else { return self };
         let mut accounts = self.accounts;
         accounts.remove(at);
-        Accounts::new(self.secret, accounts).expect("fewer accounts want no more")
+        let order = 0..accounts.len();
+        Accounts::in_order(self.secret, accounts, order).expect("fewer accounts want no more")
     }
 }
 
@@ -213,7 +218,7 @@ impl Accounts {
     /// Whether there is an accounts file. Where there is, nobody has a mailbox but those in it, be there none; where there is
     /// not, every address of a local domain is one.
     pub fn is_kept(&self) -> bool {
-        self.secret != Key::default()
+        self.secret.is_some()
     }
 
     /// Whether there are none.
@@ -311,13 +316,19 @@ impl Accounts {
         }
     }
 
-    /// The account that a user who does not exist looks like, always the same among the same accounts. So whatever
-    /// costs and iterations there are, strangers have them as often as users.
+    /// The account that a user who does not exist looks like, so that strangers have whatever costs and iterations there
+    /// are. It is the next on a ring of all users' numbers: who adds or removes an account changes the likeness of those
+    /// strangers only that come just before it. Known weakness: if it has other costs than its neighbour, they change.
     fn likeness(&self, user: &str) -> Option<&Account> {
+        let next = self.ring.range(self.number(user)..).next();
+        let (_, at) = next.or_else(|| self.ring.first_key_value())?;
+        Some(&self.accounts[*at])
+    }
+
+    /// A user's place on the ring.
+    fn number(&self, user: &str) -> u64 {
         let [a, b, c, d, e, f, g, h, ..] = self.derived("likeness", user);
-        let number = u64::from_le_bytes([a, b, c, d, e, f, g, h]);
-        let at = number.checked_rem(self.accounts.len() as u64)?;
-        Some(&self.accounts[at as usize])
+        u64::from_le_bytes([a, b, c, d, e, f, g, h])
     }
 
     fn strangers_keys(&self, user: &str) -> ScramKeys {
@@ -325,16 +336,21 @@ impl Accounts {
         let salt_len = like.map_or(password::SALT_LEN, |scram| scram.salt.len());
         ScramKeys {
             iterations: like.map_or(ACCOUNT_SCRAM_ITERATIONS, |scram| scram.iterations),
-            salt: self.derived("salt", user).into_iter().cycle().take(salt_len).collect(),
+            salt: self.strangers_salt(user).take(salt_len).collect(),
             // Whoever could log in with it would have found what SHA-256 makes it of.
             stored_key: self.derived("stored key", user),
             server_key: self.derived("server key", user),
         }
     }
 
+    /// Octets without end, for a salt may be longer than one key.
+    fn strangers_salt(&self, user: &str) -> impl Iterator<Item = u8> {
+        (0..u64::MAX).flat_map(move |block| self.derived(&format!("salt {block}"), user))
+    }
+
     /// What looks like chance to all who do not know the secret.
     fn derived(&self, what: &str, user: &str) -> Key {
-        signature(&self.secret, [what, "\0", user].concat().as_bytes())
+        signature(&self.secret.unwrap_or_default(), [what, "\0", user].concat().as_bytes())
     }
 }
 

@@ -6,7 +6,7 @@ use std::fs;
 use std::os::unix::fs::{MetadataExt, PermissionsExt, chown, symlink};
 use std::path::Path;
 
-const SECRET: Key = [7; 32];
+const SECRET: Key = *b"a secret of thirty-two octets...";
 
 /// An account whose password nobody knows, made without computing anything.
 fn account(address: &str, aliases: &[&str], catch_all: &[&str]) -> Account {
@@ -51,7 +51,8 @@ fn recipient(accounts: &Accounts, address: &str) -> Option<String> {
 #[test]
 fn without_accounts_nobody_is_known() {
     let none = Accounts::default();
-    assert!(none.is_empty());
+    assert!(none.is_empty() && !none.is_kept());
+    assert!(Accounts::new([0; 32], Vec::new()).unwrap().is_kept(), "it is the file that counts");
     assert_eq!(recipient(&none, "alice@example.com"), None);
     assert!(!none.is_known(&parsed("alice@example.com")) && !none.has_domain("example.com"));
     assert_eq!(none.scram_keys("alice@example.com").1, None);
@@ -199,6 +200,40 @@ fn a_user_that_does_not_exist_looks_like_one_that_does() {
     assert_ne!(salt(&accounts, "a@b"), salt(&elsewhere, "a@b"));
 }
 
+/// The second half of long salts once was the first again, which no user's is.
+#[test]
+fn a_strangers_salt_does_not_repeat_itself() {
+    let mut long = account("alice@example.com", &[], &[]);
+    long.scram.salt = vec![1; 64];
+    let accounts = Accounts::new(SECRET, vec![long]).unwrap();
+    let salt = accounts.scram_keys("nobody@example.com").0.salt;
+    assert_eq!(salt.len(), 64);
+    assert_ne!(salt[..32], salt[32..]);
+}
+
+/// Each stranger once took another's likeness whenever an account was added, and so was seen to be one.
+#[test]
+fn a_stranger_keeps_the_likeness_when_accounts_come_and_go() {
+    let like = |accounts: &Accounts, n: u32| {
+        let user = user_key(&format!("stranger{n}@example.com"));
+        accounts.likeness(&user).unwrap().address.to_string()
+    };
+    let addresses = (0..20).map(|n| format!("user{n}@example.com"));
+    let before =
+        Accounts::new(SECRET, addresses.map(|address| account(&address, &[], &[])).collect()).unwrap();
+    let after = before.clone().with(account("new@example.com", &[], &[])).unwrap();
+    for n in 0..200 {
+        let now = like(&after, n);
+        assert!(now == like(&before, n) || now == "new@example.com", "{n}");
+    }
+    let gone = after.without(&parsed("user3@example.com"));
+    for n in 0..200 {
+        let then = like(&before, n);
+        let now = like(&gone, n);
+        assert!(now == then || now == "new@example.com" || then == "user3@example.com", "{n}");
+    }
+}
+
 #[test]
 fn an_alias_or_a_tag_is_no_login_name_and_no_password_makes_it_one() {
     let made = Account {
@@ -273,7 +308,12 @@ fn what_is_wrong_with_a_file_is_said_with_its_line() {
     let second = "[[account]]\naddress = \"ALICE@example.com\"\npassword = \"$argon2id$v=19$m=19456,t=2,p=1$AAAAAAAAAAAAAAAAAAAAAA$AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA\"\nscram =";
     for (from, to, start) in [
         ("secret = ", "#", "line 1: the secret is missing"),
-        ("secret = \"BwcH", "secret = \"Bwc", "line 4: secret: it is not 32 octets in base64"),
+        ("secret = \"YSBz", "secret = \"YSB", "line 4: secret: it is not 32 octets in base64"),
+        (
+            "YSBzZWNyZXQgb2YgdGhpcnR5LXR3byBvY3RldHMuLi4=",
+            "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=",
+            "line 4: secret: its octets are all the same, so everybody can guess it; 'openssl rand",
+        ),
         ("[[account]]", "[account]", "line 6: account: takes [[account]] in front of each"),
         (
             "[[account]]",
@@ -353,9 +393,13 @@ prop_compose! {
     }
 }
 
+fn any_secret() -> impl Strategy<Value = Key> {
+    any::<Key>().prop_filter("nobody guesses it", |secret| secret.iter().any(|octet| *octet != secret[0]))
+}
+
 proptest! {
     #[test]
-    fn what_is_written_is_read_as_the_same(secret in any::<Key>(), accounts in prop::collection::vec(any_account(), 0..6)) {
+    fn what_is_written_is_read_as_the_same(secret in any_secret(), accounts in prop::collection::vec(any_account(), 0..6)) {
         let mut written = Accounts::new(secret, Vec::new()).unwrap();
         for account in accounts {
             if let Ok(more) = written.clone().with(account) {
@@ -363,7 +407,7 @@ proptest! {
             }
         }
         let read = Accounts::parse(&written.to_toml()).unwrap();
-        prop_assert_eq!(read.secret, secret);
+        prop_assert_eq!(read.secret, Some(secret));
         prop_assert_eq!(read.accounts, written.accounts);
     }
 
@@ -393,6 +437,12 @@ fn looked(file: &mut AccountsFile) -> Option<Result<usize, String>> {
     file.look().map(|look| look.map(|accounts| accounts.iter().len()).map_err(|error| error.to_string()))
 }
 
+/// What a look tells of a change that stays for one look.
+fn settled(file: &mut AccountsFile) -> Option<Result<usize, String>> {
+    assert_eq!(looked(file), None, "perhaps somebody still writes");
+    looked(file)
+}
+
 #[test]
 fn a_look_tells_what_changed_and_only_once() {
     let root = tempfile::tempdir().unwrap();
@@ -401,19 +451,35 @@ fn a_look_tells_what_changed_and_only_once() {
     assert_eq!(looked(&mut file), Some(Ok(0)), "no file is no accounts");
     assert_eq!(looked(&mut file), None);
     put(&path, &some().to_toml());
-    assert_eq!(looked(&mut file), Some(Ok(4)));
+    assert_eq!(settled(&mut file), Some(Ok(4)));
     assert_eq!(looked(&mut file), None);
     assert_eq!(file.warning(), None);
     put(&path, "secret = 5");
     let broken = format!("{}:1: secret: takes one text, in quotes", path.display());
-    assert_eq!(looked(&mut file), Some(Err(broken)));
+    assert_eq!(settled(&mut file), Some(Err(broken)));
     assert_eq!(looked(&mut file), None);
     put(&path, &some().without(&parsed("alice@example.com")).to_toml());
-    assert_eq!(looked(&mut file), Some(Ok(3)));
+    assert_eq!(settled(&mut file), Some(Ok(3)));
+}
+
+/// A file that went missing once made every address a mailbox, for as long as nobody noticed.
+#[test]
+fn accounts_that_were_read_once_hold_when_the_file_is_gone() {
+    let root = tempfile::tempdir().unwrap();
+    let path = root.path().join("accounts.toml");
+    put(&path, &some().to_toml());
+    let mut file = AccountsFile::new(&path);
+    assert_eq!(looked(&mut file), Some(Ok(4)));
     fs::remove_file(&path).unwrap();
-    assert_eq!(looked(&mut file), None, "it may be back in a moment");
-    assert_eq!(looked(&mut file), Some(Ok(0)));
+    let gone = format!("{}: the accounts file is gone; put it back,", path.display());
+    let is_told = |told: Option<Result<usize, String>>| told.unwrap().unwrap_err().starts_with(&gone);
+    assert!(is_told(settled(&mut file)));
+    assert_eq!(looked(&mut file), None, "once");
+    file.insist();
+    assert!(is_told(looked(&mut file)), "who insists opens nothing either");
     assert_eq!(looked(&mut file), None);
+    put(&path, &some().to_toml());
+    assert_eq!(settled(&mut file), Some(Ok(4)));
 }
 
 #[test]
@@ -426,7 +492,23 @@ fn a_file_that_is_gone_for_a_moment_is_not_gone() {
     fs::rename(&path, path.with_extension("backup")).unwrap();
     assert_eq!(looked(&mut file), None);
     put(&path, &some().to_toml());
+    assert_eq!(settled(&mut file), Some(Ok(4)));
+}
+
+/// Whose account stood behind the cut got no mail for a second, and who sent it a 550.
+#[test]
+fn a_file_that_is_being_written_in_place_is_not_read_half() {
+    let root = tempfile::tempdir().unwrap();
+    let path = root.path().join("accounts.toml");
+    let text = some().to_toml();
+    put(&path, &text);
+    let mut file = AccountsFile::new(&path);
     assert_eq!(looked(&mut file), Some(Ok(4)));
+    let half = text.rfind("\n[[account]]").unwrap();
+    fs::write(&path, &text[..half]).unwrap();
+    assert_eq!(looked(&mut file), None, "half of it is good TOML");
+    fs::write(&path, &text).unwrap();
+    assert_eq!(settled(&mut file), Some(Ok(4)));
 }
 
 #[test]
@@ -440,9 +522,9 @@ fn what_is_not_a_file_is_said_once_and_never_waited_for() {
     assert_eq!(looked(&mut file), None);
     fs::remove_dir(&path).unwrap();
     assert!(std::process::Command::new("mkfifo").arg(&path).status().unwrap().success());
-    assert_eq!(looked(&mut file), None, "still the same");
+    assert_eq!(settled(&mut file), None, "still the same");
     put(&path, &some().to_toml());
-    assert_eq!(looked(&mut file), Some(Ok(4)));
+    assert_eq!(settled(&mut file), Some(Ok(4)));
 }
 
 #[test]
@@ -457,7 +539,7 @@ fn a_link_is_followed_to_the_file_which_is_replaced_where_it_lies() {
     change(&path, |accounts| Ok::<_, FileError>(accounts.without(&parsed("alice@example.com")))).unwrap();
     assert!(fs::symlink_metadata(&path).unwrap().is_symlink());
     assert_eq!(read(&real).unwrap().unwrap().iter().len(), 3);
-    assert_eq!(looked(&mut file), Some(Ok(3)));
+    assert_eq!(settled(&mut file), Some(Ok(3)));
 }
 
 #[test]
@@ -465,13 +547,13 @@ fn a_file_that_others_may_read_is_warned_of() {
     let root = tempfile::tempdir().unwrap();
     let path = root.path().join("accounts.toml");
     put(&path, &some().to_toml());
-    fs::set_permissions(&path, fs::Permissions::from_mode(0o640)).unwrap();
+    fs::set_permissions(&path, fs::Permissions::from_mode(0o666)).unwrap();
     let mut file = AccountsFile::new(&path);
     assert_eq!(looked(&mut file), Some(Ok(4)));
-    assert!(file.warning().unwrap().ends_with(&format!("say 'chmod 600 {}'", path.display())));
+    assert!(file.warning().unwrap().ends_with(&format!("say 'chmod g-wx,o= {}'", path.display())));
     change(&path, Ok::<_, FileError>).unwrap();
-    assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
-    looked(&mut file);
+    assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o640, "the group reads on");
+    assert_eq!(settled(&mut file), Some(Ok(4)));
     assert_eq!(file.warning(), None);
 }
 
@@ -506,6 +588,57 @@ fn what_root_makes_belongs_to_the_owner_of_the_directory_and_then_of_the_file() 
     chown(&path, Some(1234), None).unwrap();
     change(&path, Ok::<_, FileError>).unwrap();
     assert_eq!(owner(&path), 1234);
+}
+
+/// A file of root's that the server's group may read was its owner's alone after a change, and the server read it no more.
+#[test]
+fn owner_group_and_what_the_group_may_read_stay() {
+    let root = tempfile::tempdir().unwrap();
+    let path = root.path().join("accounts.toml");
+    put(&path, &some().to_toml());
+    if chown(&path, Some(0), Some(4321)).is_err() {
+        return; // only root can be in this situation
+    }
+    for (mode, after) in [(0o640, 0o640), (0o600, 0o600), (0o666, 0o640), (0o444, 0o640)] {
+        fs::set_permissions(&path, fs::Permissions::from_mode(mode)).unwrap();
+        change(&path, Ok::<_, FileError>).unwrap();
+        let about = fs::metadata(&path).unwrap();
+        assert_eq!((about.uid(), about.gid(), about.mode() & 0o7777), (0, 4321, after), "{mode:o}");
+    }
+}
+
+/// The server's user can put any name into its directory; root must not give it the file behind that.
+#[test]
+fn root_gives_away_only_a_lock_that_is_one() {
+    let root = tempfile::tempdir().unwrap();
+    let [data, etc] = ["data", "etc"].map(|name| root.path().join(name));
+    fs::create_dir(&data).unwrap();
+    fs::create_dir(&etc).unwrap();
+    if chown(&data, Some(4321), Some(4321)).is_err() {
+        return; // only root can be in this situation
+    }
+    let owner = |path: &Path| fs::metadata(path).unwrap().uid();
+    let (path, shadow) = (data.join("accounts.toml"), etc.join("shadow"));
+    fs::write(&shadow, "").unwrap();
+    fs::hard_link(&shadow, data.join("accounts.toml.lock")).unwrap();
+    change(&path, Ok::<_, FileError>).unwrap();
+    assert_eq!(owner(&shadow), 0);
+    // A link leads to a file elsewhere; what is made beside that is not the link's owner's.
+    fs::remove_file(data.join("accounts.toml.lock")).unwrap();
+    fs::rename(&path, etc.join("accounts.toml")).unwrap();
+    symlink(etc.join("accounts.toml"), &path).unwrap();
+    change(&path, Ok::<_, FileError>).unwrap();
+    assert!(!etc.join("accounts.toml.lock").exists());
+    assert_eq!(owner(&data.join("accounts.toml.lock")), 4321);
+    // A link in the lock's place is no lock, nor is a pipe.
+    fs::remove_file(data.join("accounts.toml.lock")).unwrap();
+    symlink(&shadow, data.join("accounts.toml.lock")).unwrap();
+    assert!(change(&path, Ok::<_, FileError>).is_err());
+    fs::remove_file(data.join("accounts.toml.lock")).unwrap();
+    assert!(
+        std::process::Command::new("mkfifo").arg(data.join("accounts.toml.lock")).status().unwrap().success()
+    );
+    assert!(change(&path, Ok::<_, FileError>).is_err());
 }
 
 #[test]

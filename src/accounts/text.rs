@@ -22,6 +22,7 @@ use toml::de::{DeArray, DeTable, DeValue};
 
 use super::password::HashError;
 use super::{Account, Accounts, Clash, PasswordHash, Wanted, address, domain};
+use crate::disk::random_octets;
 use crate::limits::{ACCOUNT_SCRAM_ITERATIONS, SCRAM_ITERATIONS_MAX};
 use crate::smtp::Address;
 use crate::units::{self, size_text};
@@ -69,6 +70,8 @@ pub enum Fault {
     Quota(String),
     /// It is no secret.
     Secret,
+    /// All its octets are the same: everybody can guess it.
+    SecretGuessable,
     /// Another account has it.
     Clash(Clash),
 }
@@ -122,6 +125,9 @@ impl fmt::Display for Fault {
             ),
             Fault::Quota(reason) => write!(f, "quota: {reason}"),
             Fault::Secret => f.write_str("secret: it is not 32 octets in base64, as 'openssl rand -base64 32' makes them"),
+            Fault::SecretGuessable => f.write_str(
+                "secret: its octets are all the same, so everybody can guess it; 'openssl rand -base64 32' makes one",
+            ),
             Fault::Clash(clash) => write!(f, "{clash}; take it from one of them"),
         }
     }
@@ -135,9 +141,10 @@ impl Accounts {
         parse(text).map_err(|Misplaced { at, fault }| AccountsError { line: line_of(text, at), fault })
     }
 
-    /// The whole as an accounts file that reads back the same.
+    /// The whole as an accounts file that reads back the same. Where there was no file, it gets a secret by that.
     pub fn to_toml(&self) -> String {
-        let mut text = format!("{HEAD}secret = \"{}\"\n", sasl::encode(&self.secret));
+        let secret = self.secret.unwrap_or_else(random_octets);
+        let mut text = format!("{HEAD}secret = \"{}\"\n", sasl::encode(&secret));
         for account in &self.accounts {
             push(&mut text, account);
         }
@@ -289,7 +296,12 @@ fn string<'a>(key: &'static str, value: Value<'a, '_>) -> Result<&'a str, Mispla
 
 fn secret_of(value: Value<'_, '_>) -> Result<Key, Misplaced> {
     let octets = sasl::decode(string("secret", value)?.as_bytes()).ok();
-    octets.and_then(|octets| octets.try_into().ok()).ok_or_else(|| at(value)(Fault::Secret))
+    let secret: Key =
+        octets.and_then(|octets| octets.try_into().ok()).ok_or_else(|| at(value)(Fault::Secret))?;
+    match secret.iter().all(|octet| *octet == secret[0]) {
+        true => Err(at(value)(Fault::SecretGuessable)),
+        false => Ok(secret),
+    }
 }
 
 fn quota(value: Value<'_, '_>) -> Result<NonZeroU64, Misplaced> {

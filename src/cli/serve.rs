@@ -29,7 +29,7 @@ pub fn run(config: Config) -> Result<(), Failure> {
     }
     let setup = Setup {
         listen: config.listeners(),
-        accounts: config.accounts_file(),
+        accounts: config.accounts_source(),
         certificate: config.certificate_source(),
         data: config.data,
         run_as,
@@ -75,9 +75,10 @@ fn failure(error: StartError) -> Failure {
         StartError::Listen(..) | StartError::System(_) => Exit::Unavailable,
         StartError::Data(..) => Exit::CannotCreate,
         StartError::Locked(_) => Exit::Temporary,
-        StartError::TwoFileSystems(_) | StartError::Certificate(_) | StartError::Accounts(_) => {
-            Exit::Configuration
-        }
+        StartError::TwoFileSystems(_)
+        | StartError::Certificate(_)
+        | StartError::Accounts(_)
+        | StartError::NoAccounts(_) => Exit::Configuration,
         StartError::Recovery(_) => Exit::InputOutput,
     };
     Failure::new(exit, error.to_string())

@@ -107,10 +107,11 @@ The password is asked for twice on the terminal, without echo. If standard input
 is none, its one line is the password. It is never an argument, and only a hash
 of it is kept.
 
-Once there is an account, mail is taken only for the accounts' addresses, their
-aliases, 'postmaster', and what a catch-all takes; USER+TAG@DOMAIN is USER. Upper
-and lower case are the same. A user logs in with the account's address, and may
-send as it and its aliases. A running server sees a change within seconds.
+Once there is an accounts file, even one without accounts, mail is taken only for
+the accounts' addresses, their aliases, 'postmaster', and what a catch-all takes;
+USER+TAG@DOMAIN is USER. Upper and lower case are the same. A user logs in with the
+account's address, and may send as it and its aliases. A running server sees a
+change within seconds; what it has read holds although the file goes.
 
 Examples:
   fastsmtp user add alice@example.com --data /var/lib/fastsmtp
@@ -302,8 +303,11 @@ impl Desk {
         };
         say(&format!("removed {address}; {rest}"))?;
         if is_last {
+            let local = &self.config.options.local_domains;
             warn(&format!(
-                "no account is left, so mail is taken for nobody; remove {} for mail to be taken for every address",
+                "no account is left, but the accounts file is: from now on mail is refused (550) for every address{}; to \
+                 take mail for every address again, remove {} and start the server anew",
+                if local.is_empty() { "" } else { " but postmaster's" },
                 self.config.accounts_file().display()
             ));
         }
@@ -447,7 +451,9 @@ impl From<FileError> for Failure {
         let exit = match &error {
             FileError::Write(_, error) if error.kind() == io::ErrorKind::NotFound => Exit::CannotCreate,
             FileError::Read(_, error) | FileError::Write(_, error) => exit_of(error),
-            FileError::TooLarge(_) | FileError::NotText(..) | FileError::Broken(..) => Exit::Data,
+            FileError::Gone(_) | FileError::TooLarge(_) | FileError::NotText(..) | FileError::Broken(..) => {
+                Exit::Data
+            }
         };
         Failure::new(exit, error.to_string())
     }

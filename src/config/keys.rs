@@ -26,7 +26,7 @@ pub struct Key {
     pub heading: &'static str,
     /// How many values it takes, and how they are read; the error is the rest of a sentence that names the key.
     pub takes: Takes,
-    /// Its values as they would be written.
+    /// Its values as they would be written; none where it takes one and nobody said which.
     pub show: fn(&Config) -> Vec<String>,
     /// The default in words, where the machine decides; else it is shown from [`Config::new`].
     pub default: Option<&'static str>,
@@ -236,7 +236,8 @@ pub static KEYS: &[Key] = &[
             config.accounts = Some(PathBuf::from(value));
             Ok(())
         }),
-        show: |config| vec![config.accounts_file().display().to_string()],
+        // What nobody named may be absent: it is not shown as if somebody had.
+        show: |config| config.accounts.iter().map(|file| file.display().to_string()).collect(),
         default: Some("accounts.toml in the data directory"),
         help: "The users with their addresses and what is kept of their passwords, which 'fastsmtp user' writes. Once there \
                is such a file, mail is taken for their addresses only. A change takes effect without a restart",

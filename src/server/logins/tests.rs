@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use super::*;
 use crate::accounts::Accounts;
-use crate::server::proxied::tests::{End, Pipe};
 use crate::server::job::Completion;
+use crate::server::proxied::tests::{End, Pipe};
 use crate::server::{Deliver, Durability, Log, Options, Service};
 
 const USERS: &str = include_str!("../../../tests/common/accounts.toml");
