@@ -290,11 +290,10 @@ impl Accounts {
     /// and always fails.
     pub fn login(&self, user: &str) -> PasswordCheck {
         let user = user_key(user);
-        let (owner, like) = (self.owner(&user), self.likeness(&user));
-        match owner.map(|at| &self.accounts[at]).or(like) {
-            Some(account) => {
+        match self.own_or_like(&user) {
+            Some((account, is_own)) => {
                 let name = Arc::from(account.address.to_string());
-                PasswordCheck::new(account.hash.clone(), owner.map(|_| name))
+                PasswordCheck::new(account.hash.clone(), is_own.then_some(name))
             }
             None => PasswordCheck::new(PasswordHash::nobodys(), None),
         }
@@ -304,28 +303,31 @@ impl Accounts {
     /// same, and keys that no password fits.
     pub fn scram_keys(&self, user: &str) -> (ScramKeys, Option<Arc<str>>) {
         let user = user_key(user);
-        let (owner, like) = (self.owner(&user), self.likeness(&user));
-        let strangers = self.strangers_keys(&user, like);
-        let Some(account) = owner.map(|at| &self.accounts[at]).or(like) else { return (strangers, None) };
+        let found = self.own_or_like(&user);
+        let strangers = self.strangers_keys(&user, found.map(|(account, _)| &account.scram));
+        let Some((account, is_own)) = found else { return (strangers, None) };
         // Both are made of either, for the challenge goes out at once: the copy alone, 0.4 us, tells who exists.
         let (users, name) = (account.scram.clone(), Arc::from(account.address.to_string()));
-        match owner {
-            Some(_) => (users, Some(name)),
-            None => (strangers, None),
-        }
+        if is_own { (users, Some(name)) } else { (strangers, None) }
     }
 
-    /// The account that a user who does not exist looks like, always the same among the same accounts. So whatever
-    /// costs and iterations there are, strangers have them as often as users.
-    fn likeness(&self, user: &str) -> Option<&Account> {
+    /// The account of a user, or for one that does not exist the account that it looks like; and whether it is the user's
+    /// own. It looks at the same things for either, so that what the processor has at hand does not tell who exists.
+    fn own_or_like(&self, user: &str) -> Option<(&Account, bool)> {
+        let (owner, like) = (self.owner(user), self.likeness(user)?);
+        let account = &self.accounts[owner.unwrap_or(like)];
+        Some((account, self.place(&account.address) == owner))
+    }
+
+    /// The place of the account that a user who does not exist looks like, always the same among the same accounts. So
+    /// whatever costs and iterations there are, strangers have them as often as users.
+    fn likeness(&self, user: &str) -> Option<usize> {
         let [a, b, c, d, e, f, g, h, ..] = self.derived("likeness", user);
         let number = u64::from_le_bytes([a, b, c, d, e, f, g, h]);
-        let at = number.checked_rem(self.accounts.len() as u64)?;
-        Some(&self.accounts[at as usize])
+        number.checked_rem(self.accounts.len() as u64).map(|at| at as usize)
     }
 
-    fn strangers_keys(&self, user: &str, like: Option<&Account>) -> ScramKeys {
-        let like = like.map(|account| &account.scram);
+    fn strangers_keys(&self, user: &str, like: Option<&ScramKeys>) -> ScramKeys {
         let salt_len = like.map_or(password::SALT_LEN, |scram| scram.salt.len());
         ScramKeys {
             iterations: like.map_or(ACCOUNT_SCRAM_ITERATIONS, |scram| scram.iterations),

@@ -27,9 +27,9 @@ pub fn run() -> Outcome<()> {
     let server = Server::with_accounts(&accounts, &["--allow-plaintext-auth"])?;
     let address = server.address;
     println!("timing: the time from a wrong login to its end, of unknown users and of wrong passwords");
-    print("PLAIN, AUTH to 535", &measured(LATE, CROWD, |user| plain_no(address, user))?);
-    print("PLAIN, a right login behind it", &measured(BEHIND, 1, |user| plain_behind(address, user))?);
     print("SCRAM, AUTH to challenge", &measured(CHALLENGES, 1, |user| challenge(address, user))?);
+    print("PLAIN, a right login behind it", &measured(BEHIND, 1, |user| plain_behind(address, user))?);
+    print("PLAIN, AUTH to 535", &measured(LATE, CROWD, |user| plain_no(address, user))?);
     print("SCRAM, AUTH to 535", &measured(LATE, CROWD, |user| scram_no(address, user))?);
     Ok(())
 }
