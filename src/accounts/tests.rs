@@ -216,7 +216,7 @@ fn a_strangers_salt_does_not_repeat_itself() {
 fn a_stranger_keeps_the_likeness_when_accounts_come_and_go() {
     let like = |accounts: &Accounts, n: u32| {
         let user = user_key(&format!("stranger{n}@example.com"));
-        accounts.likeness(&user).unwrap().address.to_string()
+        accounts.accounts[accounts.likeness(&user).unwrap()].address.to_string()
     };
     let addresses = (0..20).map(|n| format!("user{n}@example.com"));
     let before =
