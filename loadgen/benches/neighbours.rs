@@ -32,8 +32,11 @@ use server::{Priority, Server, build, report};
 
 type Outcome<T> = Result<T, Box<dyn Error>>;
 
+/// Runs, and prints its figures.
+type Scenario = fn() -> Outcome<()>;
+
 /// The scenarios by their names, in their order.
-const SCENARIOS: [(&str, fn() -> Outcome<()>); 4] =
+const SCENARIOS: [(&str, Scenario); 4] =
     [("large", large), ("attack", attack::run), ("idle", idle::run), ("timing", timing::run)];
 
 fn main() -> ExitCode {
