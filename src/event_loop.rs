@@ -150,6 +150,11 @@ pub enum AccountsSource {
 }
 
 impl AccountsSource {
+    /// Whether a server could start with it.
+    pub fn check(&self) -> Result<(), StartError> {
+        self.start().map(drop)
+    }
+
     /// Looks at the file for the first time.
     fn start(&self) -> Result<(Arc<Accounts>, AccountsFile), StartError> {
         let (AccountsSource::Named(path) | AccountsSource::Usual(path)) = self;
@@ -173,14 +178,16 @@ pub fn run(setup: &Setup, mut announce: impl FnMut(Announcement)) -> Result<End,
     let listeners = listeners?;
     let (accounts, accounts_file) = accounts.start()?;
     let (certificate_files, tls) = start_tls(certificate.as_ref(), data, &disk, options)?.unzip();
+    // From here on changes are seen, and SIGHUP is no reason to die: recovery may take its time.
+    let watch = Watch::new(certificate_files, accounts_file);
+    let signals = Signals::new([SIGHUP]).map_err(StartError::System)?;
     let mut server = start_server(disk.clone(), options)?.with_accounts(accounts.clone());
     if let Some(tls) = tls {
         server = server.with_tls(tls);
     }
-    reload::tell_of(&accounts, &accounts_file);
-    let watch = Watch::new(certificate_files, accounts_file);
+    reload::tell_of(&accounts, watch.accounts());
     let mut event_loop =
-        EventLoop::new(server, listeners, disk, watch, options).map_err(StartError::System)?;
+        EventLoop::new(server, listeners, disk, watch, signals, options).map_err(StartError::System)?;
     start_up::say_what_holds(setup, &accounts);
     for listener in &event_loop.listeners {
         let (service, address) = (listener.service, listener.address);
@@ -357,12 +364,13 @@ impl EventLoop {
         mut listeners: Vec<Listener>,
         disk: Arc<RealDisk>,
         watch: Watch,
+        mut signals: Signals,
         options: &Options,
     ) -> io::Result<EventLoop> {
         let poll = Poll::new()?;
         let waker = Waker::new(poll.registry(), WAKER)?;
         let wake = move || waker.wake().expect("the waker's descriptor lives as long as the waker");
-        let mut signals = Signals::new([SIGTERM, SIGINT, SIGHUP, SIGUSR1])?;
+        [SIGTERM, SIGINT, SIGUSR1].into_iter().try_for_each(|signal| signals.add_signal(signal))?;
         poll.registry().register(&mut signals, SIGNALS, Interest::READABLE)?;
         for (index, listener) in listeners.iter_mut().enumerate() {
             poll.registry().register(&mut listener.socket, listener_token(index), Interest::READABLE)?;

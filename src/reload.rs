@@ -34,6 +34,11 @@ impl Watch {
         Watch { certificate, accounts }
     }
 
+    /// The accounts file.
+    pub fn accounts(&self) -> &AccountsFile {
+        &self.accounts
+    }
+
     /// Has the next look read everything.
     pub fn insist(&mut self) {
         if let Some(certificate) = &mut self.certificate {
@@ -67,9 +72,11 @@ impl Watch {
 pub fn tell_of(accounts: &Accounts, file: &AccountsFile) {
     let path = file.path().display();
     match accounts.is_kept() {
-        true if accounts.is_empty() => info!("accounts: 0 in {path}; mail is taken for nobody"),
+        true if accounts.is_empty() => {
+            info!("accounts: 0 in {path}; mail is taken for nobody but postmaster")
+        }
         true => info!("accounts: {} in {path}; mail is taken for their addresses", accounts.iter().len()),
-        false => info!("accounts: none ({path} is not there); every address is a mailbox"),
+        false => info!("accounts: none ({path} is not there); every address of a local domain is a mailbox"),
     }
     if let Some(warning) = file.warning() {
         warn!("{warning}");

@@ -34,7 +34,7 @@ impl Files {
         Files { paths, read: None, seen: Vec::new(), failure: None }
     }
 
-    /// Files that were read just now.
+    /// Files that are read right after this.
     pub fn read(paths: Vec<PathBuf>) -> Files {
         let stamps = stamps(&paths);
         Files { paths, read: Some(stamps.clone()), seen: stamps, failure: None }

@@ -166,7 +166,7 @@ fn an_account_is_added_listed_changed_given_a_password_and_removed() {
     let warning = String::from_utf8(output.stderr).unwrap();
     let meaning = format!(
         "fastsmtp: warning: no account is left, but the accounts file is: from now on mail is refused (550) for every \
-         address; to take mail for every address again, remove {} and start the server anew\n",
+         address but postmaster's; to take mail for every address again, remove {} and start the server anew\n",
         place.file().display()
     );
     assert_eq!(warning, meaning);

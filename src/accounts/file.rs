@@ -92,7 +92,11 @@ fn read_with_metadata(path: &Path) -> Result<Option<(Accounts, Metadata)>, FileE
     let failure = |error| FileError::Read(path.to_owned(), error);
     let mut octets = Vec::new();
     let metadata = match open_regular(path) {
-        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
+        // A link to what is not there, on a volume that is not mounted perhaps, is no absence: nobody means it to open a
+        // server to every address.
+        Err(error) if error.kind() == ErrorKind::NotFound && fs::symlink_metadata(path).is_err() => {
+            return Ok(None);
+        }
         opened => octets_of(opened.map_err(failure)?, &mut octets).map_err(failure)?,
     };
     if octets.len() as u64 > ACCOUNTS_FILE_MAX {
@@ -121,6 +125,9 @@ pub fn change<E: From<FileError>>(
     let failure = |error| FileError::Write(path.to_owned(), error);
     let _lock = lock(path).map_err(failure)?;
     let place = place(path).map_err(failure)?;
+    // Who comes by another name of the same file has another lock there, and the same one here.
+    let _lock_of_place =
+        if place == path { None } else { Some(wait_for_lock(&beside(&place, ".lock")).map_err(failure)?) };
     let accounts = match read(&place)? {
         Some(accounts) => accounts,
         None => Accounts::new(random_octets(), Vec::new()).expect("no accounts want nothing twice"),
@@ -135,7 +142,9 @@ pub fn change<E: From<FileError>>(
 /// Where the file lies that a path names, by links or not.
 fn place(path: &Path) -> io::Result<PathBuf> {
     match fs::canonicalize(path) {
-        Err(error) if error.kind() == ErrorKind::NotFound => Ok(path.to_owned()),
+        Err(error) if error.kind() == ErrorKind::NotFound && fs::symlink_metadata(path).is_err() => {
+            Ok(path.to_owned())
+        }
         found => found,
     }
 }

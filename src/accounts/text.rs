@@ -155,7 +155,7 @@ impl Accounts {
 const HEAD: &str = "\
 # The accounts of fastsmtp. Written by 'fastsmtp user', which keeps no other comments; may be edited by hand.
 # A running server takes changes within seconds; from a broken file it takes nothing, and logs what is wrong.
-# It holds what passwords can be guessed from: keep it private (chmod 600).
+# It holds what passwords can be guessed from: keep it private (chmod 600, or 640 for the server's group).
 ";
 
 fn push(text: &mut String, account: &Account) {

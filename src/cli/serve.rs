@@ -17,6 +17,7 @@ pub fn run(config: Config) -> Result<(), Failure> {
         if let Some(CertificateSource::Files(files)) = config.certificate_source() {
             files.read().map_err(|error| failure(StartError::Certificate(error)))?;
         }
+        config.accounts_source().check().map_err(failure)?;
         return print(&config);
     }
     let run_as =

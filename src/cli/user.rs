@@ -303,11 +303,9 @@ impl Desk {
         };
         say(&format!("removed {address}; {rest}"))?;
         if is_last {
-            let local = &self.config.options.local_domains;
             warn(&format!(
-                "no account is left, but the accounts file is: from now on mail is refused (550) for every address{}; to \
-                 take mail for every address again, remove {} and start the server anew",
-                if local.is_empty() { "" } else { " but postmaster's" },
+                "no account is left, but the accounts file is: from now on mail is refused (550) for every address but \
+                 postmaster's; to take mail for every address again, remove {} and start the server anew",
                 self.config.accounts_file().display()
             ));
         }

@@ -360,6 +360,7 @@ impl<S: Stream> Server<S> {
                         self.close(key, reason);
                         continue;
                     }
+                    self.charge(key);
                     self.list(key);
                 }
                 _ if connection.can_advance() => self.list(key),

@@ -8,7 +8,7 @@
 //! one worker. Proofs (SCRAM) do not wait for it.
 
 use std::mem;
-use std::net::IpAddr;
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 use log::info;
@@ -34,7 +34,7 @@ pub(super) struct Logins {
     /// Passwords that this turn hands to the worker.
     due: Vec<PasswordJob>,
     /// Whose passwords are with the worker, or due: the connection, which may be gone, and the client.
-    waiting: Vec<(Key, IpAddr)>,
+    waiting: Vec<(Key, SocketAddr)>,
 }
 
 impl Logins {
@@ -53,16 +53,14 @@ impl Logins {
 impl<S: Stream> Server<S> {
     /// Takes a step of a login. Whether the session was answered; else it is parked.
     pub(super) fn login_step(&mut self, key: Key, step: SaslStep, now: Now) -> bool {
-        let Some(address) = self.connections.get(key).map(|connection| connection.client.ip()) else {
-            return true;
-        };
-        if !self.clients.may_try_login(address, now.ms()) {
+        let Some(client) = self.connections.get(key).map(|connection| connection.client) else { return true };
+        if !self.clients.may_try_login(client.ip(), now.ms()) {
             self.counters.logins_refused += 1;
             self.answer_login(key, &step, Reply::TOO_MANY_FAILED_LOGINS);
             return true;
         }
         match step {
-            SaslStep::Password { user, password } => self.check_password(key, address, user, password),
+            SaslStep::Password { user, password } => self.check_password(key, client, user, password),
             SaslStep::Keys { user, binding } => {
                 let basis = ScramBasis {
                     keys: self.accounts.scram_keys(&user).0,
@@ -96,18 +94,18 @@ impl<S: Stream> Server<S> {
     }
 
     /// Has a worker judge a password, if not too many wait for it.
-    fn check_password(&mut self, key: Key, address: IpAddr, user: String, password: String) -> bool {
-        let client = Client::of(address);
+    fn check_password(&mut self, key: Key, client: SocketAddr, user: String, password: String) -> bool {
         let waiting = &self.logins.waiting;
-        let of_client = waiting.iter().filter(|(_, waits)| Client::of(*waits) == client).count();
-        let is_share_used = of_client >= PASSWORDS_WAITING_PER_CLIENT && !self.clients.is_exempt(address);
+        let is_same = |(_, other): &&(Key, SocketAddr)| Client::of(other.ip()) == Client::of(client.ip());
+        let of_client = waiting.iter().filter(is_same).count();
+        let is_share_used = of_client >= PASSWORDS_WAITING_PER_CLIENT && !self.clients.is_exempt(client.ip());
         if waiting.len() >= PASSWORDS_WAITING_MAX || is_share_used {
             self.counters.logins_put_off += 1;
             self.answer(key, |session, out| session.answer_login(Err(Reply::LOGIN_BUSY), out));
             return true;
         }
         let check = self.accounts.login(&user);
-        self.logins.waiting.push((key, address));
+        self.logins.waiting.push((key, client));
         self.logins.due.push(PasswordJob { key, user, check, password });
         if let Some(connection) = self.connections.get_mut(key) {
             connection.is_parked = true;
@@ -129,14 +127,14 @@ impl<S: Stream> Server<S> {
     /// A password was judged: whose it is, if it is right.
     pub(super) fn password_checked(&mut self, key: Key, user: &str, account: Option<Arc<str>>, now: Now) {
         let Some(at) = self.logins.waiting.iter().position(|(waits, _)| *waits == key) else { return };
-        let (_, address) = self.logins.waiting.swap_remove(at);
+        let (_, client) = self.logins.waiting.swap_remove(at);
         if self.connections.get(key).is_some() {
             if self.judged(key, user, account, now) {
                 self.unpark(key, now);
             }
         } else if account.is_none() {
             // Who does not stay for the answer has guessed all the same.
-            self.failed(address, user, now);
+            self.failed(client, user, now);
         }
     }
 
@@ -156,15 +154,15 @@ impl<S: Stream> Server<S> {
         let reply = if is_last { Reply::TOO_MANY_FAILED_LOGINS } else { Reply::LOGIN_FAILED };
         connection.is_parked = true;
         connection.late_no = Some((now.ms() + (FAILED_LOGIN_DELAY_MS << (failures - 1)), reply));
-        self.failed(client.ip(), user, now);
+        self.failed(client, user, now);
         self.watch(key);
         false
     }
 
-    fn failed(&mut self, address: IpAddr, user: &str, now: Now) {
+    fn failed(&mut self, client: SocketAddr, user: &str, now: Now) {
         self.counters.logins_failed += 1;
-        self.clients.failed_login(address, now.ms());
-        info!("login failed client={address} user={}", Escaped(user.as_bytes()));
+        self.clients.failed_login(client.ip(), now.ms());
+        info!("login failed client={client} user={}", Escaped(user.as_bytes()));
     }
 
     /// The time has come to say no.

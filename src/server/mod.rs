@@ -370,6 +370,9 @@ impl<S: Stream> Server<S> {
     /// Says a last reply, which the client has its time to take, however long it was silent before.
     fn dismiss(&mut self, key: Key, reply: Reply, reason: CloseReason, now: Now) {
         let Some(connection) = self.connections.get_mut(key) else { return };
+        if connection.session.is_over() {
+            return; // the last word is said
+        }
         connection.session.dismiss(reply, &mut connection.outbox);
         connection.progressed(now.ms(), 0);
         connection.phase = Phase::Finishing(reason);
