@@ -124,7 +124,7 @@ fn what_check_config_prints_is_a_file_that_says_the_same() {
     let told = run(&[
         "--listen=[::1]:0",
         "--data=/tmp/a \"quoted\" \\ name",
-        "--accounts=/tmp/users.toml",
+        concat!("--accounts=", env!("CARGO_MANIFEST_DIR"), "/tests/common/accounts.toml"),
         "--hostname=mx.example",
         "--max-connections=2",
         "--run-as=mail",
