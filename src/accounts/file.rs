@@ -117,8 +117,9 @@ fn octets_of(file: File, octets: &mut Vec<u8>) -> io::Result<Metadata> {
 }
 
 /// Changes an accounts file, or makes one: `change` gets what it holds and gives what it shall hold. Two at the same time
-/// come one after the other, if they call the file by the same name: by a link and by its own at the same time, a change may
-/// be lost (known weakness: a lock beside the file itself would be made where the link's owner may not write). When this returns, the change is durable; on an error the file is as it was.
+/// come one after the other, if they call the file by the same name. By a link and by its own name at the same time a change
+/// may be lost: a known weakness, for a lock beside the file itself would be made where the link's owner may not write.
+/// When this returns, the change is durable; on an error the file is as it was.
 pub fn change<E: From<FileError>>(
     path: &Path,
     change: impl FnOnce(Accounts) -> Result<Accounts, E>,
