@@ -283,7 +283,10 @@ impl Dialogue {
             (Said::Reset, _) => self.state = State::Ready,
             (Said::Mail { .. }, _) if is_taken => self.state = State::Mail(Vec::new()),
             (Said::Recipient(Recipient::Local(address)), State::Mail(recipients)) if is_taken => {
-                recipients.push(address);
+                // One mailbox has a message once.
+                if !recipients.contains(&address) {
+                    recipients.push(address);
+                }
             }
             (Said::Data, State::Mail(recipients)) if is_taken => {
                 self.state = State::Data(std::mem::take(recipients));
