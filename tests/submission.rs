@@ -410,16 +410,6 @@ fn an_accounts_file_that_was_named_must_be_there() {
 }
 
 #[test]
-fn accounts_in_domains_that_are_not_local_are_warned_of_at_the_start() {
-    let (_root, data) = data();
-    accounts::keep(&data);
-    let server = Server::start(&data, &["--local-domain", "example.org"]);
-    let warning = "there are accounts of example.com, which is not local: their users may log in, and their mail is \
-                   refused (550); add it to local-domain";
-    wait_until("it is warned of", || server.log().contains(warning));
-}
-
-#[test]
 fn a_full_mailbox_takes_no_more_until_something_is_removed() {
     let post = Post::new();
     user(&post.data, &["set", "bob@example.com", "--quota", "10KiB"], "");
