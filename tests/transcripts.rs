@@ -238,10 +238,19 @@ fn twenty_mistakes_end_the_session_and_an_accepted_message_forgives() {
 
 #[test]
 fn recipients_beyond_the_limit_are_refused_and_those_before_stay() {
-    let input = format!("{EHLO}{MAIL}{}DATA\r\nx\r\n.\r\n", RCPT.repeat(5));
+    let recipients: String = (0..5).map(|n| format!("RCPT TO:<user{n}@example.com>\r\n")).collect();
+    let input = format!("{EHLO}{MAIL}{recipients}DATA\r\nx\r\n.\r\n");
     let dialogue = run_three_ways(input.as_bytes());
     assert_eq!(dialogue.codes(), [250, 250, 250, 250, 250, 452, 452, 354, 250]);
     assert_eq!(dialogue.messages[0].envelope.forward_paths.len(), 3);
+}
+
+#[test]
+fn a_recipient_that_is_named_again_is_there_once() {
+    let input = format!("{EHLO}{MAIL}{}DATA\r\nx\r\n.\r\n", RCPT.repeat(5));
+    let dialogue = run_three_ways(input.as_bytes());
+    assert_eq!(dialogue.codes(), [250, 250, 250, 250, 250, 250, 250, 354, 250]);
+    assert_eq!(dialogue.messages[0].envelope.forward_paths.len(), 1);
 }
 
 #[test]
