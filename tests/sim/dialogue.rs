@@ -284,9 +284,8 @@ impl Dialogue {
             (Said::Mail { .. }, _) if is_taken => self.state = State::Mail(Vec::new()),
             (Said::Recipient(Recipient::Local(address)), State::Mail(recipients)) if is_taken => {
                 // One mailbox has a message once.
-                if !recipients.contains(&address) {
-                    recipients.push(address);
-                }
+                recipients.retain(|there| *there != address);
+                recipients.push(address);
             }
             (Said::Data, State::Mail(recipients)) if is_taken => {
                 self.state = State::Data(std::mem::take(recipients));
