@@ -92,6 +92,7 @@ pub(super) struct Connection<S> {
     pub has_fresh_carry: bool,
     /// Who speaks: the socket's other end, or whom a trusted proxy there names.
     pub client: SocketAddr,
+    /// What the listener that took it is for.
     pub service: Service,
     /// What goes between stream and session, once it began.
     pub tls: Option<Tls>,
