@@ -1,6 +1,7 @@
 //! Our client against our session, both as values: what one says the other takes for the same, in every grouping, with
 //! recipients and messages refused at random, and the octets cut at random on their way.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use fastsmtp::QueueId;
@@ -169,7 +170,9 @@ proptest! {
             if committed {
                 let message = taken.next().unwrap();
                 prop_assert_eq!(&message.data, data.as_bytes());
-                prop_assert_eq!(message.envelope.forward_paths.len(), welcome.len());
+                // Whoever is named twice is told 250 twice and gets it once.
+                let names: BTreeSet<&String> = welcome.iter().map(|index| &recipients[*index]).collect();
+                prop_assert_eq!(message.envelope.forward_paths.len(), names.len());
             }
         }
         prop_assert!(taken.next().is_none());
