@@ -5,7 +5,8 @@
 //! loopback in a directory of their own, and prints a few lines of figures a scenario. The others have the lowest
 //! priority, for they belong on machines of their own; a machine that does something else is noise.
 //!
-//! - `large`: small mail at 200 messages a second, beside 200 messages of 50 MiB that begin at the same time.
+//! - `large`: small mail at 200 messages a second, beside 200 messages of 50 MiB that begin at the same time; and what the
+//!   disk alone has a sync wait for beside as much.
 //! - `attack`: NOOP every millisecond, beside 50 clients a second that try wrong passwords and 200 a second that shake
 //!   hands in full.
 //! - `idle`: the memory of 1,000 sessions that wait for a command, in plain and in TLS.
@@ -18,6 +19,8 @@ mod attack;
 mod client;
 #[path = "neighbours/idle.rs"]
 mod idle;
+#[path = "neighbours/large.rs"]
+mod large;
 #[path = "neighbours/server.rs"]
 mod server;
 #[path = "neighbours/timing.rs"]
@@ -26,9 +29,7 @@ mod timing;
 use std::error::Error;
 use std::process::ExitCode;
 
-use serde_json::Value;
-
-use server::{Priority, Server, build, report};
+use server::build;
 
 type Outcome<T> = Result<T, Box<dyn Error>>;
 
@@ -37,7 +38,7 @@ type Scenario = fn() -> Outcome<()>;
 
 /// The scenarios by their names, in their order.
 const SCENARIOS: [(&str, Scenario); 4] =
-    [("large", large), ("attack", attack::run), ("idle", idle::run), ("timing", timing::run)];
+    [("large", large::run), ("attack", attack::run), ("idle", idle::run), ("timing", timing::run)];
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
@@ -67,29 +68,4 @@ fn run(wanted: &[&str]) -> Outcome<()> {
         .iter()
         .filter(|(name, _)| wanted.is_empty() || wanted.contains(name))
         .try_for_each(|(_, run)| run())
-}
-
-/// Small mail beside large.
-fn large() -> Outcome<()> {
-    let server = Server::start(&["--max-message-size", "60MiB"])?;
-    let small = "--conns 2 --rate 200 --warmup 1s --to small{n%50}@x.example";
-    let large = "--conns 200 --size 50MiB --messages 200 --timeout 120s --to big{n%10}@x.example";
-    let alone = report(server.load(&format!("{small} --duration 5s"), Priority::Own)?)?;
-    let senders = server.load(large, Priority::Others)?;
-    let beside = report(server.load(&format!("{small} --duration 12s"), Priority::Own)?)?;
-    let large = report(senders)?;
-    let accept = |report: &Value, figure: &str| -> f64 {
-        report.pointer(&format!("/phases/accept/{figure}")).and_then(Value::as_f64).unwrap_or(f64::NAN) / 1e3
-    };
-    println!(
-        "large: small mail's 250 p99 alone {:.1} ms, beside {:.1} ms ({:.1} times), p50 {:.1} and {:.1} ms; large mail: {} of 200 in {:.0} s",
-        accept(&alone, "p99_us"),
-        accept(&beside, "p99_us"),
-        accept(&beside, "p99_us") / accept(&alone, "p99_us"),
-        accept(&alone, "p50_us"),
-        accept(&beside, "p50_us"),
-        large["accepted"],
-        large["elapsed_seconds"].as_f64().unwrap_or(f64::NAN),
-    );
-    Ok(())
 }

@@ -21,7 +21,7 @@ pub struct Server {
     _place: TempDir,
 }
 
-/// Whose processor time comes first.
+/// Whose processor time comes first: others have what nobody else wants (SCHED_IDLE).
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub enum Priority {
     Own,
@@ -90,8 +90,8 @@ impl Server {
         let mut command = match priority {
             Priority::Own => Command::new(loadgen),
             Priority::Others => {
-                let mut command = Command::new("nice");
-                command.args(["-n", "19"]).arg(loadgen);
+                let mut command = Command::new("chrt");
+                command.args(["--idle", "0"]).arg(loadgen);
                 command
             }
         };
@@ -113,7 +113,7 @@ pub fn report(generator: Child) -> Outcome<Value> {
 }
 
 /// A directory beside the programs: on a disk, as a rule, where the system's temporary ones may be memory.
-fn place() -> Outcome<TempDir> {
+pub fn place() -> Outcome<TempDir> {
     Ok(tempfile::tempdir_in(built()?)?)
 }
 

@@ -96,13 +96,13 @@ impl Group {
 
     /// Processor time of all its processes and threads so far, with that of children that ended and were waited for.
     pub fn processor_time(&self) -> Duration {
-        let ticks: u64 = self
+        let used = self
             .processes()
             .into_iter()
             .filter_map(stat)
             .map(|fields| fields[USER_TIME..=CHILDREN_SYSTEM_TIME].iter().sum::<u64>())
             .sum();
-        Duration::from_secs_f64(ticks as f64 / rustix::param::clock_ticks_per_second() as f64)
+        ticks(used)
     }
 
     /// Resident octets of all its processes, a page that several share counted once (the kernel's `Pss`).
@@ -146,6 +146,11 @@ impl Drop for Group {
     }
 }
 
+/// So many ticks of the kernel's clock for such accounts.
+pub fn ticks(count: u64) -> Duration {
+    Duration::from_secs_f64(count as f64 / rustix::param::clock_ticks_per_second() as f64)
+}
+
 fn pid(number: u32) -> Option<Pid> {
     i32::try_from(number).ok().and_then(Pid::from_raw)
 }
@@ -157,7 +162,7 @@ fn numbers(directory: &str) -> Vec<u32> {
 }
 
 /// The numbers of /proc/PID/stat behind the name and the state; none of a process that is gone or only waits to be reaped.
-fn stat(process: u32) -> Option<Vec<u64>> {
+pub fn stat(process: u32) -> Option<Vec<u64>> {
     let text = fs::read_to_string(format!("/proc/{process}/stat")).ok()?;
     let (_, rest) = text.rsplit_once(") ")?;
     let (state, numbers) = rest.split_once(' ')?;
@@ -176,4 +181,4 @@ fn proportional_memory(process: u32) -> Option<u64> {
 /// Places in what [`stat`] returns: pgrp is the fifth field of the file, utime to cstime are the 14th to 17th (proc(5)).
 const GROUP: usize = 1;
 const USER_TIME: usize = 10;
-const CHILDREN_SYSTEM_TIME: usize = 13;
+pub const CHILDREN_SYSTEM_TIME: usize = 13;
