@@ -292,6 +292,9 @@ pub const LOG_LINE_MAX: usize = 4096;
 /// Milliseconds that the end of the process waits for the log to be written.
 pub const LOG_FLUSH_MS: u64 = 2000;
 
+/// Milliseconds that a start waits for a service manager that does not read what it is told; later, nothing waits for it.
+pub const NOTIFY_WAIT_MS: u64 = 1000;
+
 /// Connections, whatever the descriptors allow: containers often allow a thousand million, which is no bound.
 pub const CONNECTIONS_MAX: usize = 1 << 20;
 /// Connections for which addresses are set aside at the start (20 MB of them): growing step by step would leave the

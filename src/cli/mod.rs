@@ -1,16 +1,21 @@
 //! The command line: what was asked, and which file does it. One subcommand, one file; `serve` is the default.
 
+mod documents;
 pub mod exit;
 mod help;
 mod output;
 mod password;
 mod queue;
 mod serve;
+mod supervisor;
 mod user;
 
 use std::path::PathBuf;
 
-use clap::{Arg, ArgAction, ArgMatches, Args, Command, FromArgMatches, Parser, Subcommand, value_parser};
+use clap::{
+    Arg, ArgAction, ArgMatches, Args, Command, CommandFactory, FromArgMatches, Parser, Subcommand,
+    value_parser,
+};
 
 use crate::config::{Config, Flags, KEYS, Key, Origin, Setting, Takes};
 use crate::machine::Machine;
@@ -39,6 +44,8 @@ enum Asked {
     Queue(queue::Queue),
     /// Add, remove, list and change accounts: who has a mailbox here, and may log in.
     User(user::User),
+    /// Write man pages and shell completions, for a package or for /usr/local/share.
+    Documents(documents::Documents),
 }
 
 /// Does what the command line asks.
@@ -48,6 +55,7 @@ pub fn run() -> Result<(), Failure> {
         Asked::Serve(flags) => serve::run(Config::load(flags, std::env::vars_os(), &Machine::here())?),
         Asked::Queue(asked) => queue::run(asked),
         Asked::User(asked) => user::run(asked),
+        Asked::Documents(asked) => documents::run(asked, CommandLine::command()),
     }
 }
 
@@ -114,7 +122,6 @@ fn argument(key: &'static Key) -> Arg {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use clap::CommandFactory;
 
     fn flags(line: &str) -> Vec<(&'static str, Vec<String>)> {
         let parsed = CommandLine::try_parse_from(line.split(' ')).unwrap();

@@ -10,7 +10,7 @@ mod variables;
 
 use std::fmt;
 use std::fmt::Write as _;
-use std::net::SocketAddr;
+use std::net::{SocketAddr, TcpListener};
 use std::path::PathBuf;
 
 use fastsmtp::certificates::{CertificateFiles, CertificateSource};
@@ -170,6 +170,20 @@ impl Config {
         let lists = [&self.listen, &self.listen_submission, &self.listen_submissions];
         let services = Service::ALL.into_iter().zip(lists);
         services.flat_map(|(service, list)| list.iter().map(move |address| (service, *address))).collect()
+    }
+
+    /// Has it listen where the sockets do that a service manager handed over, in place of all addresses that were given; as
+    /// it was, if there are none.
+    pub fn listen_where(&mut self, handed: &[(Service, TcpListener)]) -> Result<(), Failure> {
+        if handed.is_empty() {
+            return Ok(());
+        }
+        let lists = [&mut self.listen, &mut self.listen_submission, &mut self.listen_submissions];
+        for (service, list) in Service::ALL.into_iter().zip(lists) {
+            let sockets = handed.iter().filter(|(of, _)| *of == service);
+            *list = sockets.filter_map(|(_, socket)| socket.local_addr().ok()).collect();
+        }
+        self.check_tls().map_err(|broken| broken.failure(&[]))
     }
 
     /// Where certificate and key come from, if there is TLS.
