@@ -1,5 +1,7 @@
 //! The command line: what was asked, and which file does it. One subcommand, one file; `serve` is the default.
 
+mod connecting;
+mod dial;
 pub mod exit;
 mod help;
 mod output;
