@@ -58,7 +58,7 @@ const OWNERS: &[(&str, &[&str])] = &[
     ("slab", &["net/slots.rs"]),
     ("ipnet", &["net/network.rs"]),
     ("memchr", &["wire/"]),
-    ("sha2", &["mailbox.rs", "net/tls/certificate.rs", "wire/sasl"]),
+    ("sha2", &["mailbox/mod.rs", "net/tls/certificate.rs", "wire/sasl"]),
     ("rustix", &["disk.rs", "event_loop.rs", "machine.rs", "privileges.rs", "workers.rs"]),
     ("nix", &["privileges.rs"]),
     ("base64", &["wire/sasl.rs"]),
