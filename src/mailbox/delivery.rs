@@ -7,7 +7,7 @@ use std::io::{self, IoSlice};
 use std::path::Path;
 use std::sync::Arc;
 
-use super::{BaseName, MailboxPath, Place, base_of};
+use super::{BaseName, LISTINGS_MAX, MailboxPath, Place, base_of};
 use crate::disk::{Disk, File, Open, read_full_at, write_all_at};
 use crate::limits::{COMPARE_CHUNK, MAILDIRS_KNOWN_MAX};
 use crate::queue_id::QueueId;
@@ -190,9 +190,6 @@ enum Found {
     Same,
     Other,
 }
-
-/// How often a mailbox is listed for one message that moves while we look.
-const LISTINGS_MAX: usize = 3;
 
 /// Where messages that are delivered again lie already. Each mailbox is listed once, and of its names only those of the
 /// messages in question are kept, so that a thousand messages into one large mailbox cost one listing.

@@ -7,7 +7,7 @@
 //! ```
 //!
 //! A file is the message's trace fields and its mail data, octet for octet. [`delivery`](Maildirs) puts it there, for the
-//! courier; [`access`](octets) is for whoever reads.
+//! courier; [`access`](list) is for whoever reads.
 
 mod access;
 mod delivery;
@@ -21,7 +21,7 @@ use crate::limits::{BASE_NAME_MAX, MAILBOX_NAME_KEPT, MAILBOX_NAME_MAX};
 use crate::queue_id::QueueId;
 use crate::smtp::Address;
 
-pub use access::octets;
+pub use access::{Mail, list, mark_seen, octets, open, remove};
 pub use delivery::{Content, Delivered, Maildirs};
 
 /// The directory that all mailboxes lie below.
@@ -102,6 +102,9 @@ const _: () = assert!(20 + 1 + 32 + 1 + 3 <= BASE_NAME_MAX, "seconds, dot, queue
 fn base_of(name: &str) -> &str {
     name.split_once(':').map_or(name, |(base, _)| base)
 }
+
+/// How often a mailbox is listed for one message that moves while we look.
+const LISTINGS_MAX: usize = 3;
 
 /// A message's name in one mailbox.
 #[derive(Debug, Clone, PartialEq, Eq)]
