@@ -94,6 +94,19 @@ pub const UNKNOWN_RECIPIENTS_PER_CONNECTION: u32 = 10;
 /// Octets of an AUTH command with its CRLF; a longer first message waits for the server's 334 (RFC 4954 4).
 pub const AUTH_COMMAND_MAX: usize = 512;
 
+/// Octets of a POP3 command line with its CRLF. RFC 2449 4 wants 255; 7 more, and every name and password of
+/// [`CREDENTIAL_MAX`] fits behind USER and PASS. Of AUTH and its responses, [`AUTH_LINE_MAX`].
+pub const POP3_LINE_MAX: usize = 262;
+/// Mistakes of a client in one POP3 session; the last is its end. A program makes none, and a person who tries things by
+/// hand is told what is wrong each time.
+pub const POP3_ERRORS_MAX: u32 = 10;
+/// Octets of a message that a POP3 session asks for at once. Stuffed, they are at most twice as many, and wait in the
+/// outbox: a slow reader costs 32 KiB. Larger parts would save jobs, not time: each is read while nothing else is done for
+/// this client.
+pub const POP3_PART: usize = 16 * 1024;
+/// Octets of a message's unique id (RFC 1939 7).
+pub const POP3_UID_MAX: usize = 70;
+
 /// Octets of plaintext, encrypted already, that wait for a TLS connection's stream: four full records, so that a large
 /// mail is encrypted as it goes out and not held twice.
 pub const TLS_UNSENT_MAX: usize = 64 * 1024;
@@ -309,6 +322,7 @@ const _: () = assert!(COMMAND_LINE_MAX <= AUTH_LINE_MAX && AUTH_COMMAND_MAX <= A
 const _: () = assert!(SCRAM_FIRST_MAX > 240 + CREDENTIAL_MAX);
 const _: () =
     assert!((SCRAM_FIRST_MAX + 192) * 4 / 3 <= REPLY_MAX, "a challenge in base64, with our nonce and a salt");
+const _: () = assert!(POP3_LINE_MAX == "PASS \r\n".len() + CREDENTIAL_MAX && POP3_LINE_MAX <= AUTH_LINE_MAX);
 const _: () = assert!(COMMAND_LINE_MAX < RECEIVE_BUFFER, "a whole command line fits the receive buffer");
 const _: () =
     assert!(COMMAND_LINE_MAX < COMMANDS_RECEIVED_MAX, "a whole command line fits what is received at once");

@@ -7,12 +7,13 @@ use std::path::{Path, PathBuf};
 
 /// Modules of the library, and the layers below that each may import. Modules of one group may import each other
 /// only where that is said.
-const LAYERS: [Layer; 8] = [
+const LAYERS: [Layer; 9] = [
     Layer {
         modules: &["limits", "wire", "queue_id", "units", "calendar", "log_value"],
         below: &["limits", "wire", "queue_id", "units", "calendar", "log_value"],
     },
     Layer { modules: &["smtp"], below: LAYER_0 },
+    Layer { modules: &["pop3"], below: LAYER_0 },
     Layer { modules: &["net"], below: LAYER_0 },
     Layer { modules: &["disk"], below: LAYER_0 },
     Layer { modules: &["watch"], below: LAYER_0 },
@@ -31,6 +32,7 @@ const LAYERS: [Layer; 8] = [
             "calendar",
             "log_value",
             "smtp",
+            "pop3",
             "net",
             "disk",
             "watch",
@@ -94,6 +96,7 @@ const LAYERS_0_TO_2: &[&str] = &[
     "calendar",
     "log_value",
     "smtp",
+    "pop3",
     "net",
     "disk",
     "spool",
