@@ -1,12 +1,21 @@
 //! The command line: what was asked, and which file does it. One subcommand, one file; `serve` is the default.
 
+mod columns;
 pub mod exit;
 mod help;
+mod list;
+mod mail;
+mod mailbox;
 mod output;
 mod password;
+mod progress;
 mod queue;
+mod read;
+mod reading;
+mod remove;
 mod serve;
 mod user;
+mod wait;
 
 use std::path::PathBuf;
 
@@ -39,6 +48,14 @@ enum Asked {
     Queue(queue::Queue),
     /// Add, remove, list and change accounts: who has a mailbox here, and may log in.
     User(user::User),
+    /// List the mail in a mailbox: straight from its directory, or from a server.
+    List(list::List),
+    /// Read a mail: its text, its attachments, or its exact content.
+    Read(read::Read),
+    /// Wait until a mail is there, and read it.
+    Wait(wait::Wait),
+    /// Remove mail.
+    Remove(remove::Remove),
 }
 
 /// Does what the command line asks.
@@ -48,6 +65,10 @@ pub fn run() -> Result<(), Failure> {
         Asked::Serve(flags) => serve::run(Config::load(flags, std::env::vars_os(), &Machine::here())?),
         Asked::Queue(asked) => queue::run(asked),
         Asked::User(asked) => user::run(asked),
+        Asked::List(asked) => list::run(asked),
+        Asked::Read(asked) => read::run(asked),
+        Asked::Wait(asked) => wait::run(asked),
+        Asked::Remove(asked) => remove::run(asked),
     }
 }
 
