@@ -340,6 +340,21 @@ pub const CONNECTIONS_RESERVED: usize = 1 << 16;
 /// Descriptors kept from connections: listeners, poll, spool, log, mailboxes.
 pub const DESCRIPTORS_RESERVED: usize = 64;
 
+/// Seconds that a command waits for a server, in each step of the dialogue: people look at the terminal meanwhile. The least
+/// that RFC 5321 4.5.3.2 wants is minutes, for queues that nobody looks at: `--timeout` has that.
+pub const DIAL_TIMEOUT_SECS_DEFAULT: u64 = 30;
+/// Seconds that it waits for the reply to a mail, unless told otherwise (RFC 5321 4.5.3.2.6): who gives up earlier sends it
+/// twice.
+pub const DIAL_ACCEPT_SECS: u64 = 600;
+/// Octets of a file that `send` takes: no server takes mail as large, and a device never ends.
+pub const SEND_FILE_MAX: u64 = 1 << 30;
+/// Octets of a text that it takes: a longer one is a file to be attached.
+pub const SEND_TEXT_MAX: u64 = 64 << 20;
+/// Seconds that it waits for the reply to QUIT: whoever is asked nothing more owes us little.
+pub const DIAL_GOODBYE_SECS: u64 = 5;
+/// Milliseconds that each address of a server's is given at the least, when the time for all of them is nearly over.
+pub const DIAL_STEP_MS_MIN: u64 = 100;
+
 /// Octets of a configuration file; a larger one is some other file.
 pub const CONFIG_FILE_MAX: u64 = 1 << 20;
 
@@ -381,4 +396,5 @@ const _: () =
 const _: () = assert!(HELD_BATCH_MAX < DELIVERY_BATCH_MAX, "new mail goes on beside held mail");
 const _: () = assert!(HELD_RETRY_SECS_MIN <= HELD_RETRY_SECS_MAX);
 const _: () = assert!(READ_PER_TURN >= RECEIVE_BUFFER);
+const _: () = assert!(DIAL_TIMEOUT_SECS_DEFAULT <= DIAL_ACCEPT_SECS && DIAL_STEP_MS_MIN > 0);
 const _: () = assert!(BULK_BEYOND < SPILL_BEYOND && BULK_PER_TURN >= READ_PER_TURN);

@@ -1,6 +1,8 @@
 //! The command line: what was asked, and which file does it. One subcommand, one file; `serve` is the default.
 
 mod columns;
+mod connecting;
+mod dial;
 pub mod exit;
 mod help;
 mod list;
