@@ -38,7 +38,7 @@
 //! | Layer | Modules | May import |
 //! | --- | --- | --- |
 //! | 0 | [`limits`], [`wire`], [`queue_id`], [`units`], [`calendar`], [`log_value`] | std, and the small crates that they own |
-//! | 1 | [`smtp`], [`net`], [`disk`], `watch` | layer 0, and the crates that they own; they never see each other |
+//! | 1 | [`smtp`], [`pop3`], [`net`], [`disk`], `watch` | layer 0, and the crates that they own; they never see each other |
 //! | 2 | [`spool`], [`mailbox`], [`accounts`] | layer 0, `disk`, `watch`, and smtp's value types |
 //! | 3 | [`server`] | layers 0 to 2 |
 //! | 4 | [`event_loop`], [`privileges`], [`workers`], [`certificates`], [`reload`] | layers 0 to 3 |
@@ -56,6 +56,7 @@ pub mod limits;
 pub mod log_value;
 pub mod mailbox;
 pub mod net;
+pub mod pop3;
 pub mod privileges;
 pub mod queue_id;
 pub mod reload;

@@ -78,6 +78,33 @@ pub const ARGON2_LANES_MAX: u32 = 16;
 pub const ARGON2_WORK_KIB_MIN: u64 = 32 * 1024;
 /// KiB times passes at the most, about a second: longer, and a worker is no longer there for the others.
 pub const ARGON2_WORK_KIB_MAX: u64 = 1024 * 1024;
+
+/// Octets of a mail that a listing reads at the most: headers are far shorter, and 100,000 mails are to take seconds.
+pub const HEADER_READ_MAX: usize = 64 * 1024;
+/// How many it reads first: enough for the header of most.
+pub const HEADER_READ_FIRST: usize = 4 * 1024;
+/// Octets of one field that a reader of mail decodes: 400 recipients. Decoding takes longer than in proportion to a field's
+/// length: much longer for those that are made for that.
+pub const FIELD_READ_MAX: usize = 16 * 1024;
+/// Levels of parts within parts that a reader of mail opens: each costs one more pass. Those of people have five.
+pub const PARTS_DEPTH_MAX: usize = 32;
+/// Parts of a mail that its reader opens: a tree of a million parts is not for reading.
+pub const PARTS_MAX: usize = 10_000;
+/// Octets of a mail that a reader of mail takes into memory to decode it; beyond, there is its exact content only.
+pub const MAIL_READ_MAX: u64 = 512 * 1024 * 1024;
+/// Octets of an attachment's file name: it fits every file system with `-9999` before its ending.
+pub const ATTACHMENT_NAME_MAX: usize = 150;
+/// Files of one name that attachments may have in one directory.
+pub const ATTACHMENT_NAMESAKES_MAX: usize = 1000;
+/// Mailboxes among which a mistyped one is looked for.
+pub const MAILBOXES_COMPARED_MAX: usize = 100_000;
+/// Octets of a line that our POP3 client takes from a server, but for a mail's (RFC 2449 4 has 512; a SASL challenge more).
+pub const POP3_ANSWER_LINE_MAX: usize = AUTH_LINE_MAX;
+/// Mails of a maildrop that it lists: about 100 MiB of memory.
+pub const POP3_MAILS_MAX: usize = 1_000_000;
+/// Commands that it sends before it takes the answer to the first: their octets fit the server's receive buffer, so that no
+/// side waits for the other.
+pub const POP3_WINDOW: usize = 100;
 /// Octets of the accounts file; an account has about 350, so 150,000 of them.
 pub const ACCOUNTS_FILE_MAX: u64 = 64 * 1024 * 1024;
 /// Passwords that wait for their check, some 20 ms each where their hashes are of our own making: whoever comes last waits
@@ -93,6 +120,19 @@ pub const FAILED_LOGINS_PER_CONNECTION: u32 = 4;
 pub const UNKNOWN_RECIPIENTS_PER_CONNECTION: u32 = 10;
 /// Octets of an AUTH command with its CRLF; a longer first message waits for the server's 334 (RFC 4954 4).
 pub const AUTH_COMMAND_MAX: usize = 512;
+
+/// Octets of a POP3 command line with its CRLF. RFC 2449 4 wants 255; 7 more, and every name and password of
+/// [`CREDENTIAL_MAX`] fits behind USER and PASS. Of AUTH and its responses, [`AUTH_LINE_MAX`].
+pub const POP3_LINE_MAX: usize = 262;
+/// Mistakes of a client in one POP3 session; the last is its end. A program makes none, and a person who tries things by
+/// hand is told what is wrong each time.
+pub const POP3_ERRORS_MAX: u32 = 10;
+/// Octets of a message that a POP3 session asks for at once. Stuffed, they are at most twice as many, and wait in the
+/// outbox: a slow reader costs 32 KiB. Larger parts would save jobs, not time: each is read while nothing else is done for
+/// this client.
+pub const POP3_PART: usize = 16 * 1024;
+/// Octets of a message's unique id (RFC 1939 7).
+pub const POP3_UID_MAX: usize = 70;
 
 /// Octets of plaintext, encrypted already, that wait for a TLS connection's stream: four full records, so that a large
 /// mail is encrypted as it goes out and not held twice.
@@ -327,6 +367,7 @@ const _: () = assert!(COMMAND_LINE_MAX <= AUTH_LINE_MAX && AUTH_COMMAND_MAX <= A
 const _: () = assert!(SCRAM_FIRST_MAX > 240 + CREDENTIAL_MAX);
 const _: () =
     assert!((SCRAM_FIRST_MAX + 192) * 4 / 3 <= REPLY_MAX, "a challenge in base64, with our nonce and a salt");
+const _: () = assert!(POP3_LINE_MAX == "PASS \r\n".len() + CREDENTIAL_MAX && POP3_LINE_MAX <= AUTH_LINE_MAX);
 const _: () = assert!(COMMAND_LINE_MAX < RECEIVE_BUFFER, "a whole command line fits the receive buffer");
 const _: () =
     assert!(COMMAND_LINE_MAX < COMMANDS_RECEIVED_MAX, "a whole command line fits what is received at once");

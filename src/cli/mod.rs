@@ -1,5 +1,6 @@
 //! The command line: what was asked, and which file does it. One subcommand, one file; `serve` is the default.
 
+mod columns;
 mod compose;
 mod connecting;
 mod dial;
@@ -9,15 +10,23 @@ mod editor;
 mod eml;
 pub mod exit;
 mod help;
+mod list;
+mod mail;
+mod mailbox;
 mod media_type;
 mod output;
 mod password;
+mod progress;
 mod queue;
+mod read;
+mod reading;
+mod remove;
 mod send;
 mod sending;
 mod serve;
 mod supervisor;
 mod user;
+mod wait;
 
 use std::path::PathBuf;
 
@@ -55,6 +64,14 @@ enum Asked {
     Send(send::Send),
     /// Add, remove, list and change accounts: who has a mailbox here, and may log in.
     User(user::User),
+    /// List the mail in a mailbox: straight from its directory, or from a server.
+    List(list::List),
+    /// Read a mail: its text, its attachments, or its exact content.
+    Read(read::Read),
+    /// Wait until a mail is there, and read it.
+    Wait(wait::Wait),
+    /// Remove mail.
+    Remove(remove::Remove),
     /// Write man pages and shell completions, for a package or for /usr/local/share.
     Documents(documents::Documents),
 }
@@ -68,6 +85,10 @@ pub fn run() -> Result<(), Failure> {
         Asked::Send(asked) => send::run(asked),
         Asked::User(asked) => user::run(asked),
         Asked::Documents(asked) => documents::run(asked, CommandLine::command()),
+        Asked::List(asked) => list::run(asked),
+        Asked::Read(asked) => read::run(asked),
+        Asked::Wait(asked) => wait::run(asked),
+        Asked::Remove(asked) => remove::run(asked),
     }
 }
 
