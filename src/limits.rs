@@ -335,6 +335,15 @@ pub const LOG_FLUSH_MS: u64 = 2000;
 /// Milliseconds that a start waits for a service manager that does not read what it is told; later, nothing waits for it.
 pub const NOTIFY_WAIT_MS: u64 = 1000;
 
+/// Octets of one line that a program hands to the menu: lines of mail have at most 998, paragraphs without a break some more.
+pub const MENU_LINE_MAX: u64 = 64 * 1024;
+/// Lines that the menu remembers for the arrow keys.
+pub const MENU_HISTORY_MAX: usize = 100;
+/// Mails on a page of the menu's list: a terminal of 24 lines shows them all.
+pub const MENU_ROWS: usize = 20;
+/// Octets of a text that is composed in the menu. What is larger is a file, and for `send`.
+pub const COMPOSED_TEXT_MAX: usize = 1024 * 1024;
+
 /// Connections, whatever the descriptors allow: containers often allow a thousand million, which is no bound.
 pub const CONNECTIONS_MAX: usize = 1 << 20;
 /// Connections for which addresses are set aside at the start (20 MB of them): growing step by step would leave the

@@ -77,6 +77,7 @@ const OWNERS: &[(&str, &[&str])] = &[
     ("x509_parser", &["net/tls/certificate.rs"]),
     ("stringprep", &["wire/sasl.rs"]),
     ("rpassword", &["cli/password.rs"]),
+    ("rustyline", &["cli/menu/console.rs"]),
     ("idna", &["smtp/address.rs"]),
     ("crc32c", &["spool/"]),
     ("clap", &["main.rs", "cli/"]),

@@ -14,6 +14,7 @@ mod list;
 mod mail;
 mod mailbox;
 mod media_type;
+mod menu;
 mod output;
 mod password;
 mod progress;
@@ -72,6 +73,8 @@ enum Asked {
     Wait(wait::Wait),
     /// Remove mail.
     Remove(remove::Remove),
+    /// Compose and read mail, question by question.
+    Menu(menu::Menu),
     /// Write man pages and shell completions, for a package or for /usr/local/share.
     Documents(documents::Documents),
 }
@@ -84,6 +87,7 @@ pub fn run() -> Result<(), Failure> {
         Asked::Queue(asked) => queue::run(asked),
         Asked::Send(asked) => send::run(asked),
         Asked::User(asked) => user::run(asked),
+        Asked::Menu(asked) => menu::run(asked),
         Asked::Documents(asked) => documents::run(asked, CommandLine::command()),
         Asked::List(asked) => list::run(asked),
         Asked::Read(asked) => read::run(asked),

@@ -19,7 +19,7 @@ pub fn password(address: &Address) -> Result<String, Failure> {
         return one_line(io::stdin().lock(), "standard input");
     }
     let ask = |prompt: String| {
-        rpassword::prompt_password(prompt).map_err(|error| {
+        typed(&prompt).map_err(|error| {
             Failure::new(exit_of(&error), format!("the password cannot be read from the terminal: {error}"))
         })
     };
@@ -30,27 +30,36 @@ pub fn password(address: &Address) -> Result<String, Failure> {
     }
 }
 
-/// The password that `user` has at a server: the one line of `file` (`-` is standard input), else [`VARIABLE`], else typed
-/// on the terminal, which need not be standard input.
+/// The password that `user` has at a server: the [given](given_password) one, else typed on the terminal, which need not be
+/// standard input.
 pub fn known_password(user: &str, server: &str, file: Option<&Path>) -> Result<String, Failure> {
+    given_password(file)?.map_or_else(|| ask_once(user, server), Ok)
+}
+
+/// A password that nobody has to type: the one line of `file` (`-` is standard input), else [`VARIABLE`].
+pub fn given_password(file: Option<&Path>) -> Result<Option<String>, Failure> {
     match file {
-        Some(path) if path.as_os_str() == "-" => one_line(io::stdin().lock(), "standard input"),
+        Some(path) if path.as_os_str() == "-" => one_line(io::stdin().lock(), "standard input").map(Some),
         Some(path) => {
             let source = format!("--password-file: {}", path.display());
             let opened = File::open(path);
-            one_line(
-                opened.map_err(|error| Failure::new(exit_of(&error), format!("{source}: {error}")))?,
-                &source,
-            )
+            let opened =
+                opened.map_err(|error| Failure::new(exit_of(&error), format!("{source}: {error}")))?;
+            one_line(opened, &source).map(Some)
         }
         None => match env::var(VARIABLE) {
-            Ok(password) => Ok(password),
+            Ok(password) => Ok(Some(password)),
             Err(env::VarError::NotUnicode(_)) => {
                 Err(Failure::new(Exit::Configuration, format!("{VARIABLE}: the value is not UTF-8 text")))
             }
-            Err(env::VarError::NotPresent) => ask_once(user, server),
+            Err(env::VarError::NotPresent) => Ok(None),
         },
     }
+}
+
+/// What is typed on the terminal, without echo.
+pub fn typed(prompt: &str) -> io::Result<String> {
+    rpassword::prompt_password(prompt)
 }
 
 /// Has the password of a user if no file has it.
@@ -58,7 +67,7 @@ const VARIABLE: &str = "FASTSMTP_PASSWORD";
 
 fn ask_once(user: &str, server: &str) -> Result<String, Failure> {
     let user = printable(user.as_bytes());
-    rpassword::prompt_password(format!("Password for {user} at {server}: ")).map_err(|_| {
+    typed(&format!("Password for {user} at {server}: ")).map_err(|_| {
         let sentence = format!(
             "there is no terminal to ask for the password of {user} on; give --password-file FILE, or {VARIABLE}"
         );

@@ -100,8 +100,7 @@ Examples:
 /// Does what is asked.
 pub fn run(send: Send) -> Result<(), Failure> {
     send.check_standard_input()?;
-    let address = send.connecting.server.clone().or_else(|| env::var(SERVER_VARIABLE).ok());
-    let address = address.unwrap_or_else(|| DEFAULT_SERVER.to_owned());
+    let address = send.connecting.server.clone().unwrap_or_else(usual_server);
     let mut settings = send.connecting.settings(Protocol::SMTP, &address)?;
     let host_name = Machine::here().host_name;
     let Mail { envelope, octets, written } = send.mail(&host_name)?;
@@ -119,6 +118,17 @@ pub fn run(send: Send) -> Result<(), Failure> {
         }
         Err(failure) => Err(kept(failure, written.as_ref())),
     }
+}
+
+/// Where mail goes if the command line does not say.
+pub fn usual_server() -> String {
+    env::var(SERVER_VARIABLE).unwrap_or_else(|_| DEFAULT_SERVER.to_owned())
+}
+
+/// What makes a mail of this moment one of its own.
+pub fn stamp() -> Stamp {
+    let unix_secs = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
+    Stamp { unix_secs, unique: u64::from_ne_bytes(random_octets()) }
 }
 
 /// Names the server if the command line does not.
@@ -207,9 +217,7 @@ impl Send {
         draft.attachments = self.attach.iter().map(|path| attachment(path)).collect::<Result<_, _>>()?;
         let (text, written) = self.text()?;
         draft.text = text;
-        let unix_secs = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
-        let stamp = Stamp { unix_secs, unique: u64::from_ne_bytes(random_octets()) };
-        let (envelope, octets) = draft.build(stamp).map_err(wrong_part)?;
+        let (envelope, octets) = draft.build(stamp()).map_err(wrong_part)?;
         Ok(Mail { envelope, octets, written })
     }
 

@@ -68,11 +68,7 @@ impl Remote {
         };
         let settings = connecting.settings(Protocol::POP3, &address)?;
         let password = connecting.login(&settings.server)?.map(|login| login.password).unwrap_or_default();
-        // They would end a line of the dialogue, and begin another.
-        if user.contains(char::is_control) || password.contains(char::is_control) {
-            return Err(Failure::new(Exit::Usage, "a user's name and password have no control characters"));
-        }
-        Ok(Login { settings, user, password, salted: Cell::new(None) })
+        Login::new(settings, user, password)
     }
 }
 
@@ -86,6 +82,15 @@ pub struct Login {
 }
 
 impl Login {
+    /// Of this user there, with this password.
+    pub fn new(settings: Settings, user: String, password: String) -> Result<Login, Failure> {
+        // They would end a line of the dialogue, and begin another.
+        if user.contains(char::is_control) || password.contains(char::is_control) {
+            return Err(Failure::new(Exit::Usage, "a user's name and password have no control characters"));
+        }
+        Ok(Login { settings, user, password, salted: Cell::new(None) })
+    }
+
     /// Whose mailbox it is.
     pub fn user(&self) -> &str {
         &self.user

@@ -12,7 +12,8 @@ use std::io::Write;
 use super::exit::{Exit, Failure};
 use super::mail::Summary;
 use super::output::printable;
-pub use place::{Found, Place};
+pub use maildrop::Login;
+pub use place::{Found, Place, here};
 pub use which::{EXPLAINED as WHICH, Which, resolve, resolve_all};
 
 use directory::Directory;

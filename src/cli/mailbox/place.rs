@@ -69,14 +69,24 @@ impl Place {
             }
             return Ok(Found::There(Rc::new(remote.login(address)?)));
         }
-        let config = config_of([("data", data), ("accounts", accounts)], config)?;
-        let address = parsed(&address, &config)?;
-        let accounts = accounts::read(&config.accounts_file())?.unwrap_or_default();
-        let Some((owner, is_account)) = owner(&accounts, &address) else {
-            return Err(no_account(&accounts, &address));
-        };
-        Ok(Found::Here(Here { data: config.data, address: owner, is_account }))
+        here(&address, data, accounts, config).map(Found::Here)
     }
+}
+
+/// Finds the mailbox of an address in a data directory, by what the command line says of that.
+pub fn here(
+    address: &str,
+    data: Option<String>,
+    accounts: Option<String>,
+    config: Option<PathBuf>,
+) -> Result<Here, Failure> {
+    let config = config_of([("data", data), ("accounts", accounts)], config)?;
+    let address = parsed(address, &config)?;
+    let accounts = accounts::read(&config.accounts_file())?.unwrap_or_default();
+    let Some((owner, is_account)) = owner(&accounts, &address) else {
+        return Err(no_account(&accounts, &address));
+    };
+    Ok(Here { data: config.data, address: owner, is_account })
 }
 
 impl Found {
