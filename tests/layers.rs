@@ -77,6 +77,8 @@ const OWNERS: &[(&str, &[&str])] = &[
     ("toml", &["config/", "accounts/"]),
     ("strsim", &["config/", "cli/user.rs"]),
     ("serde_json", &["cli/queue.rs", "cli/user.rs"]),
+    ("mail_builder", &["cli/compose.rs"]),
+    ("mail_parser", &["cli/eml.rs"]),
     ("log", &[""]),
 ];
 
