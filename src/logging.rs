@@ -44,7 +44,8 @@ pub fn flush() {
 pub fn say(line: &str) {
     match LOGGER.get() {
         Some(logger) => logger.enqueue(format!("{line}\n")),
-        None => eprintln!("{line}"),
+        // Who stops reading standard error has read enough.
+        None => drop(writeln!(io::stderr(), "{line}")),
     }
 }
 

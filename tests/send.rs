@@ -214,25 +214,36 @@ fn a_wrong_password_and_a_stranger_are_told_so() {
     );
     let sentence = Sender::new(&user).variable("FASTSMTP_PASSWORD", PASSWORD).fails(UNAVAILABLE);
     assert!(sentence.contains("no authority that we trust") && sentence.contains("--ca FILE"), "{sentence}");
-    let sentence = Sender::new(&user).fails(USAGE);
+    let sentence = Sender::new(&user).without_terminal().fails(USAGE);
     assert!(
         sentence.contains("no terminal to ask for the password") && sentence.contains("--password-file"),
         "{sentence}"
     );
-    Sender::new(&user).variable("FASTSMTP_PASSWORD", PASSWORD).input("").run();
     let insecure = [&user[..], &["--insecure"]].concat();
     Sender::new(&insecure).variable("FASTSMTP_PASSWORD", PASSWORD).ok();
     only(&data, server);
 }
 
 #[test]
-fn a_password_goes_over_no_connection_in_plain_unless_that_is_allowed() {
+fn a_login_that_shows_the_password_to_nobody_needs_no_tls() {
     let (_root, data) = data();
     accounts::keep(&data);
     let server = Server::start(&data, &["--allow-plaintext-auth"]);
-    let user = ["--user", "alice@example.com", "--to", "bob@example.com", "--from", "alice@example.com", "x"];
-    // This one offers SCRAM, which shows the password to nobody.
-    send(server.address(), &user).variable("FASTSMTP_PASSWORD", PASSWORD).ok();
+    let address = server.address().to_string();
+    let ran = Sender::new(&[
+        "--server",
+        &address,
+        "--user",
+        "alice@example.com",
+        "--to",
+        "bob@example.com",
+        "-v",
+        "x",
+    ])
+    .variable("FASTSMTP_PASSWORD", PASSWORD)
+    .run();
+    assert_eq!(ran.code, Some(0), "{}", ran.stderr);
+    assert!(ran.stderr.contains("\n> AUTH SCRAM-SHA-256 (hidden)\n"), "{}", ran.stderr);
     only(&data, server);
 }
 

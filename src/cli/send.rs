@@ -72,7 +72,7 @@ const AFTER: &str = "\
 The server is --server, else what FASTSMTP_SERVER says, else 127.0.0.1:2525, where
 'fastsmtp' listens. Without a port it is 25; 587 with --user; 465 with --tls implicit.
 By default TLS is spoken where the server offers it, and its certificate must be good.
-A password goes over no connection without TLS.
+A password goes over no connection without TLS, unless --allow-plaintext-auth is given.
 
 Without a text, standard input is the text; on a terminal, $VISUAL or $EDITOR is
 started. Text and header are UTF-8.
@@ -109,15 +109,13 @@ pub fn run(send: Send) -> Result<(), Failure> {
         let shown = if send.verbose { Shown::Yes } else { Shown::No };
         sending::send(&settings, &host_name, &envelope, &octets, shown)
     });
-    match sent {
-        Ok(outcome) => {
-            if outcome.recipients.iter().any(|recipient| recipient.said.is_positive()) {
-                written.iter().for_each(Written::remove);
-            }
-            tell(&outcome, &settings.server.to_string())
+    let told = sent.and_then(|outcome| {
+        if outcome.recipients.iter().any(|recipient| recipient.said.is_positive()) {
+            written.iter().for_each(Written::remove);
         }
-        Err(failure) => Err(kept(failure, written.as_ref())),
-    }
+        tell(&outcome, &settings.server.to_string())
+    });
+    told.map_err(|failure| kept(failure, written.as_ref()))
 }
 
 /// Where mail goes if the command line does not say.
@@ -245,7 +243,7 @@ impl Send {
             }
             (None, None) => {
                 if io::stdin().is_terminal() {
-                    eprintln!("The text, up to Ctrl-D on a line of its own:");
+                    crate::logging::say("The text, up to Ctrl-D on a line of its own:");
                 }
                 (read("--text", Path::new("-"), SEND_TEXT_MAX)?, "standard input".to_owned())
             }
@@ -294,6 +292,7 @@ fn exit_of_refusals<'a>(refusals: impl Iterator<Item = &'a Said>) -> Option<Exit
 fn kept(failure: Failure, written: Option<&Written>) -> Failure {
     match written {
         None => failure,
+        Some(written) if !written.path.exists() => failure,
         Some(written) => {
             let place = written.path.display();
             Failure::new(failure.exit, format!("{}; the text is kept in {place}", failure.sentence))

@@ -253,7 +253,7 @@ impl Courier<'_> {
         let event = self.client.advance(input).map_err(|error| misspoken(server, &error))?;
         Ok(event.map(|event| {
             let (code, lines) = (event.reply.code(), lines(&event.reply, self.credentials.as_deref()));
-            let text = format!("{code} {}", lines.join(" ")).trim_end().to_owned();
+            let text = on_one_line(&event.reply, &lines);
             Heard { phase: event.phase, recipient: event.recipient, lines, said: Said { code, text } }
         }))
     }
@@ -368,6 +368,18 @@ fn lines(reply: &Reply<'_>, credentials: Option<&Credentials>) -> Vec<String> {
     let shows = |line: &[u8]| credentials.is_some_and(|credentials| credentials.are_shown_in(line));
     let line = |line: &[u8]| if shows(line) { "(the password)".to_owned() } else { printable(line) };
     reply.lines().map(line).collect()
+}
+
+/// All of a reply on one line, with the enhanced status code that all its lines repeat (RFC 2034 4) said once.
+fn on_one_line(reply: &Reply<'_>, lines: &[String]) -> String {
+    let status = reply.status().map(|status| status.to_string()).unwrap_or_default();
+    let mut text = reply.code().to_string();
+    for (at, line) in lines.iter().enumerate() {
+        let rest = line.strip_prefix(&status).filter(|rest| at > 0 && rest.starts_with(' ')).unwrap_or(line);
+        text.push(' ');
+        text.push_str(rest.trim());
+    }
+    text.trim_end().to_owned()
 }
 
 /// For a recipient that the server never came to.

@@ -47,6 +47,15 @@ impl Sender {
         self
     }
 
+    /// In a session of its own, which has no terminal that a password could be asked for on.
+    pub fn without_terminal(mut self) -> Sender {
+        let mut command = Command::new("setsid");
+        command.arg(self.command.get_program()).args(self.command.get_args());
+        command.env_clear().envs(self.command.get_envs().filter_map(|(name, value)| Some((name, value?))));
+        self.command = command;
+        self
+    }
+
     pub fn argument(mut self, name: &str, value: &Path) -> Sender {
         self.command.arg(name).arg(value);
         self
