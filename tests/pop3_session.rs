@@ -300,6 +300,17 @@ fn an_exchange_that_is_given_up_or_broken_leaves_nobody_logged_in() {
     assert_eq!(said(&long, two_mails), "+ \r\n-ERR line too long\r\n-ERR log in first\r\n");
 }
 
+#[test]
+fn what_is_said_in_an_exchange_may_be_longer_than_a_command() {
+    let (user, password) = ("u".repeat(255), "p".repeat(255));
+    let message = sasl::encode(&sasl::plain(&user, &password));
+    assert!(message.len() > 2 * POP3_LINE_MAX);
+    for input in [format!("AUTH PLAIN {message}\r\n"), format!("AUTH PLAIN\r\n{message}\r\n")] {
+        let dialogue = run_each_way(input.as_bytes(), empty);
+        assert_eq!(dialogue.steps, [SaslStep::Password { user: user.clone(), password: password.clone() }]);
+    }
+}
+
 const BARE: &str = "n=user,r=rOprNGfwEbeRWgbNEkqO";
 const SERVER_FIRST: &str =
     "r=rOprNGfwEbeRWgbNEkqO%hvYDpWUa2RaTCAfuxFIlj)hNlF$k0,s=W22ZaJ0SNY7soEsUEjb6gQ==,i=4096";
@@ -741,6 +752,19 @@ fn a_last_word_is_never_a_part_of_a_message_or_of_a_listing() {
     // The answer to what was asked before comes late, and is nobody's.
     dialogue.session.answer_read(Ok(part()), &mut out);
     assert!(out.is_empty());
+
+    let many = vec![""; 10_000];
+    let mut dialogue = opened(|| Dialogue::in_tls(&many));
+    assert_eq!(dialogue.session.advance(b"LIST\r\n", &mut out).need, Need::Room);
+    let said = out.pending().len();
+    dialogue.session.dismiss(Refusal::SHUTTING_DOWN, &mut out);
+    assert_eq!(out.pending().len(), said);
+
+    // Before the first part came, the client waits for a reply.
+    let (mut dialogue, mut out) = (opened(two_mails), Outbox::new());
+    assert!(matches!(dialogue.session.advance(b"RETR 1\r\n", &mut out).need, Need::Read(_)));
+    dialogue.session.dismiss(Refusal::SHUTTING_DOWN, &mut out);
+    assert_eq!(out.pending(), b"-ERR [SYS/TEMP] shutting down, try again later\r\n");
 }
 
 #[test]
@@ -861,13 +885,22 @@ proptest! {
 
     #[test]
     fn no_octets_whatever_make_it_panic_or_say_what_is_no_reply(
-        input in prop::collection::vec(any::<u8>(), 0..3000),
-        is_open in any::<bool>(),
+        pieces in prop::collection::vec(
+            prop_oneof![
+                6 => any::<u8>().prop_map(|octet| vec![octet]),
+                1 => Just(b"\r\n".to_vec()),
+                1 => prop::sample::select(vec!["RETR ", "TOP 1 ", "USER ", "AUTH ", "DELE "]).prop_map(Vec::from),
+            ],
+            0..200,
+        ),
+        before in prop::sample::select(vec!["", "USER user\r\n", LOGIN, "AUTH PLAIN\r\n", "AUTH LOGIN\r\n"]),
     ) {
-        let mut dialogue = if is_open { opened(empty) } else { empty() };
-        dialogue.feed(&input);
+        let mut dialogue = empty();
+        dialogue.feed(before.as_bytes());
+        dialogue.take_said();
+        dialogue.feed(&pieces.concat());
         for line in dialogue.take_said().split_terminator("\r\n") {
-            prop_assert!(line.starts_with("+OK ") || line.starts_with("-ERR "), "{line:?}");
+            prop_assert!(["+OK ", "-ERR ", "+ "].iter().any(|start| line.starts_with(start)), "{line:?}");
         }
     }
 }
