@@ -29,8 +29,10 @@
 //! 4. [`spool`]: `mod.rs`, the durable log; then `recovery.rs`.
 //! 5. [`accounts`]: `mod.rs`, who has which addresses and may log in; `file.rs` for the file that may change at any time.
 //! 6. [`smtp::client`]: the other side of the dialogue, for loadgen and whoever sends; [`net::tls`] goes below it.
-//! 7. [`server::courier`]: delivery and when it may be forgotten; then [`spool::held`], for what cannot be delivered.
-//! 8. [`event_loop`]: what is around the server: sockets, clock, signals; [`privileges`], [`certificates`] and [`reload`]
+//! 7. [`pop3`]: `session.rs`, the dialogue by which users fetch their mail, as a value too; [`wire::stuffing`] for how a
+//!    stored message goes out.
+//! 8. [`server::courier`]: delivery and when it may be forgotten; then [`spool::held`], for what cannot be delivered.
+//! 9. [`event_loop`]: what is around the server: sockets, clock, signals; [`privileges`], [`certificates`] and [`reload`]
 //!    for its start and for what changes behind it.
 //!
 //! # Layers
