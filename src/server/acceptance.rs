@@ -134,7 +134,9 @@ impl<S: Stream> Server<S> {
         self.mark_dirty(key);
         self.list(key);
         match self.stop {
-            Some(stop) if stop.is_over => self.dismiss(key, LastWord::ShuttingDown, CloseReason::Shutdown, now),
+            Some(stop) if stop.is_over => {
+                self.dismiss(key, LastWord::ShuttingDown, CloseReason::Shutdown, now)
+            }
             Some(_) => self.dismiss_if_idle(key, now),
             None => {}
         }

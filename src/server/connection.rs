@@ -17,8 +17,8 @@ use crate::limits::{
     WRITE_TIMEOUT_SECS,
 };
 use crate::net::tls::Tls;
-use crate::smtp::trace::Trace;
 use crate::pop3;
+use crate::smtp::trace::Trace;
 use crate::smtp::{self, Envelope};
 use crate::wire::Outbox;
 
@@ -357,8 +357,11 @@ impl<S: Stream> Connection<S> {
         }
         let session = Deadline::Dismiss(session_ms, LastWord::SessionTimeout, CloseReason::SessionTimeout);
         let own = if self.session.awaits_data() {
-            let silence =
-                Deadline::Dismiss(after(options.data_timeout), LastWord::DataTimeout, CloseReason::DataTimeout);
+            let silence = Deadline::Dismiss(
+                after(options.data_timeout),
+                LastWord::DataTimeout,
+                CloseReason::DataTimeout,
+            );
             if self.minute_ends_ms > 0 && self.minute_ends_ms < silence.ms() {
                 Deadline::Judge(self.minute_ends_ms)
             } else {

@@ -121,7 +121,8 @@ impl Maildrops {
 
     /// Takes note of what a visit holds now.
     pub fn charge(&mut self, visit: &mut Visit, outbox: usize) {
-        let now = Held { listings: visit.listing_memory() as u64, parts: (visit.part_memory() + outbox) as u64 };
+        let now =
+            Held { listings: visit.listing_memory() as u64, parts: (visit.part_memory() + outbox) as u64 };
         self.held.listings = self.held.listings - visit.held.listings + now.listings;
         self.held.parts = self.held.parts - visit.held.parts + now.parts;
         visit.held = now;
@@ -138,7 +139,10 @@ impl Maildrops {
         assert!(self.locked.remove(&maildrop.mailbox), "a maildrop has its lock until here");
         if maildrop.is_open {
             let Maildrop { client, user, popped, removed, .. } = maildrop;
-            info!("popped client={client} user={} messages={popped} removed={removed}", Escaped(user.as_bytes()));
+            info!(
+                "popped client={client} user={} messages={popped} removed={removed}",
+                Escaped(user.as_bytes())
+            );
         }
     }
 }
@@ -204,7 +208,11 @@ impl<S: Stream> Server<S> {
                 }
                 Need::Room => false,
                 Need::StartTls => {
-                    assert_eq!(advanced.consumed, input.len(), "the session ends if anything stands behind STLS");
+                    assert_eq!(
+                        advanced.consumed,
+                        input.len(),
+                        "the session ends if anything stands behind STLS"
+                    );
                     connection.phase = Phase::StartTls;
                     false
                 }
@@ -433,7 +441,9 @@ impl<S: Stream> Server<S> {
         if let Some(maildrop) = &mut visit.maildrop {
             maildrop.removed += done.removed;
         }
-        visit.session.answer_update(if done.is_whole { Ok(()) } else { Err(Refusal::NOT_ALL_REMOVED) }, outbox);
+        visit
+            .session
+            .answer_update(if done.is_whole { Ok(()) } else { Err(Refusal::NOT_ALL_REMOVED) }, outbox);
         visit.said(now);
         self.go_on(key, now);
     }

@@ -253,8 +253,7 @@ impl<S: Stream> Server<S> {
 
     /// Turns a connection away with a last word: one write that does not block; if it finds no room, the close says as much.
     pub fn turn_away(&mut self, stream: S, client: SocketAddr, service: Service) {
-        let word =
-            if self.stop.is_some() { LastWord::ShuttingDown } else { LastWord::TooManyConnections };
+        let word = if self.stop.is_some() { LastWord::ShuttingDown } else { LastWord::TooManyConnections };
         say_last(stream, service, word);
         self.counters.connections_refused += 1;
         debug!("turned away client={client}");
@@ -426,9 +425,8 @@ impl<S: Stream> Server<S> {
             self.stop.filter(|_| !is_over).map(|stop| stop.until_ms),
         ];
         let lists = [&self.ready, &self.bulk, &self.shaking];
-        let has_work = lists.iter().any(|list| !list.is_empty())
-            || !self.dirty.is_empty()
-            || self.has_maildrop_jobs();
+        let has_work =
+            lists.iter().any(|list| !list.is_empty()) || !self.dirty.is_empty() || self.has_maildrop_jobs();
         let sleep = if has_work || end.is_some() {
             Some(Duration::ZERO)
         } else {

@@ -6,9 +6,9 @@
 
 use std::borrow::Cow;
 
+use super::Server;
 use super::connection::{Connection, Stream};
 use super::job::Reload;
-use super::Server;
 use super::spoken::Profile;
 use crate::limits::UNKNOWN_RECIPIENTS_PER_CONNECTION;
 use crate::mailbox::MailboxPath;

@@ -182,9 +182,8 @@ impl<S: Stream> Server<S> {
     /// Lets go of a large message that its session has given up.
     pub(super) fn drop_spill_if_over(&mut self, key: Key) {
         let Some(connection) = self.connections.get_mut(key) else { return };
-        if connection.spilling.is_some()
-            && !connection.is_parked
-            && !connection.session.smtp().is_spilling() {
+        if connection.spilling.is_some() && !connection.is_parked && !connection.session.smtp().is_spilling()
+        {
             let spill = connection.spilling.take().and_then(|spilling| spilling.spill);
             spill.into_iter().for_each(|spill| self.give_up(spill));
         }
