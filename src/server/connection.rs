@@ -7,6 +7,7 @@
 use std::io::{self, Read, Write};
 use std::net::SocketAddr;
 
+use super::maildrop::GoesOn;
 use super::passage::Received;
 use super::spilling::Spilling;
 use super::spoken::{LastWord, NoLogin, Spoken};
@@ -243,11 +244,13 @@ impl<S: Stream> Connection<S> {
             Phase::Greeting(_) => self.may_be_readable && !self.is_input_over,
             Phase::Proxied(_) | Phase::Handshake { .. } | Phase::Lingering { .. } => self.may_be_readable,
             Phase::Open => {
-                let has_input = || match self.session.visit() {
-                    Some(visit) if visit.awaits_written => self.is_written(),
-                    _ => self.may_be_readable || self.has_fresh_carry || self.is_input_over,
+                let has_input = self.may_be_readable || self.has_fresh_carry || self.is_input_over;
+                let goes_on = match self.session.visit().map(|visit| visit.goes_on) {
+                    None | Some(GoesOn::WithInput) => has_input || self.session.is_over(),
+                    Some(GoesOn::AtOnce) => true,
+                    Some(GoesOn::OnceWritten) => self.is_written(),
                 };
-                !self.is_parked && !self.outbox.is_full() && (has_input() || self.session.is_over())
+                goes_on && !self.is_parked && !self.outbox.is_full()
             }
             Phase::StartTls | Phase::Finishing(_) => false,
         }

@@ -40,8 +40,7 @@ use jobs::{Listing, OpenJob, ReadDone, ReadJob, Source, UpdateDone, UpdateJob};
 /// A POP3 session, and what the server has open for it.
 pub(super) struct Visit {
     pub session: pop3::Session,
-    /// Whether it only goes on once all is written that it said.
-    pub awaits_written: bool,
+    pub goes_on: GoesOn,
     /// The mailbox that it has locked.
     maildrop: Option<Maildrop>,
     /// The message on its way to the client; none between messages, and while a job has it.
@@ -53,7 +52,18 @@ pub(super) struct Visit {
     held: Held,
 }
 
-/// What a session waits for.
+/// When a session that waits for no answer can go on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum GoesOn {
+    /// Once there is input.
+    WithInput,
+    /// Now: it was answered.
+    AtOnce,
+    /// Once all is written that it said.
+    OnceWritten,
+}
+
+/// The answer that a session waits for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Asked {
     Nothing,
@@ -152,7 +162,7 @@ impl Visit {
     pub fn new(profile: Arc<pop3::Profile>) -> Visit {
         Visit {
             session: pop3::Session::new(profile),
-            awaits_written: false,
+            goes_on: GoesOn::WithInput,
             maildrop: None,
             file: None,
             asked: Asked::Nothing,
@@ -197,7 +207,8 @@ impl<S: Stream> Server<S> {
             let progress = visit.session.advance(&input[advanced.consumed..], &mut connection.outbox);
             advanced.consumed += progress.consumed;
             advanced.has_answered |= connection.outbox.pending().len() > waits_before;
-            visit.awaits_written = progress.need == Need::Room;
+            let is_to_be_written = progress.need == Need::Room;
+            visit.goes_on = if is_to_be_written { GoesOn::OnceWritten } else { GoesOn::WithInput };
             if waits_before == 0 {
                 visit.said(now);
             }
@@ -450,6 +461,9 @@ impl<S: Stream> Server<S> {
 
     /// Goes on with a session that was answered.
     fn go_on(&mut self, key: Key, now: Now) {
+        if let Some((visit, _)) = self.visit(key) {
+            visit.goes_on = GoesOn::AtOnce;
+        }
         self.leave_maildrop_if_over(key);
         self.unpark(key, now);
         self.charge(key);

@@ -7,7 +7,7 @@
 use std::sync::Arc;
 
 use super::connection::CloseReason;
-use super::maildrop::Visit;
+use super::maildrop::{GoesOn, Visit};
 use super::{Durability, Options, Service};
 use crate::accounts::Accounts;
 use crate::net::tls::ServerTls;
@@ -78,7 +78,10 @@ impl Spoken {
     pub fn answer_login(&mut self, answer: Result<Arc<str>, NoLogin>, out: &mut Outbox) {
         match self {
             Spoken::Smtp(session) => session.answer_login(answer.map_err(NoLogin::reply), out),
-            Spoken::Pop3(visit) => visit.session.answer_login(answer.map_err(NoLogin::refusal), out),
+            Spoken::Pop3(visit) => {
+                visit.session.answer_login(answer.map_err(NoLogin::refusal), out);
+                visit.goes_on = GoesOn::AtOnce;
+            }
         }
     }
 
@@ -101,7 +104,7 @@ impl Spoken {
     pub fn is_in_transaction(&self) -> bool {
         match self {
             Spoken::Smtp(session) => session.is_in_transaction(),
-            Spoken::Pop3(visit) => visit.session.is_reading(),
+            Spoken::Pop3(visit) => visit.session.is_reading() || visit.goes_on == GoesOn::OnceWritten,
         }
     }
 
