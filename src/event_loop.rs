@@ -57,6 +57,8 @@ pub enum StartError {
     Locked(PathBuf),
     /// Spool and mailboxes lie on different file systems.
     TwoFileSystems(PathBuf),
+    /// Mail is to be read by users, and there is no accounts file: the service, and where the file would be.
+    NoUsers(Service, PathBuf),
     /// The log cannot be recovered.
     Recovery(RecoverError),
     /// The system refused something that every server needs.
@@ -108,6 +110,13 @@ impl fmt::Display for StartError {
             StartError::NoAccounts(path) => {
                 write!(f, "{}: there is no such accounts file; 'fastsmtp user add' makes it", path.display())
             }
+            StartError::NoUsers(service, path) => write!(
+                f,
+                "{}: mail is read by users, and there is no accounts file {}; 'fastsmtp user add' makes it, or leave {} away",
+                service.key(),
+                path.display(),
+                service.key()
+            ),
             StartError::Recovery(error) => write!(f, "cannot recover the spool: {error}"),
             StartError::System(error) => write!(f, "the system refused what every server needs: {error}"),
         }
@@ -156,18 +165,24 @@ pub enum AccountsSource {
 }
 
 impl AccountsSource {
-    /// Whether a server could start with it.
-    pub fn check(&self) -> Result<(), StartError> {
-        self.start().map(drop)
+    /// Whether a server with these listeners could start with it.
+    pub fn check(&self, listen: &[(Service, SocketAddr)]) -> Result<(), StartError> {
+        self.start(listen).map(drop)
     }
 
     /// Looks at the file for the first time.
-    fn start(&self) -> Result<(Arc<Accounts>, AccountsFile), StartError> {
+    fn start(&self, listen: &[(Service, SocketAddr)]) -> Result<(Arc<Accounts>, AccountsFile), StartError> {
         let (AccountsSource::Named(path) | AccountsSource::Usual(path)) = self;
         let mut file = AccountsFile::new(path);
         let accounts = file.look().unwrap_or_else(|| Ok(Arc::default())).map_err(StartError::Accounts)?;
         match self {
             AccountsSource::Named(path) if !accounts.is_kept() => Err(StartError::NoAccounts(path.clone())),
+            AccountsSource::Usual(path) if !accounts.is_kept() => {
+                match listen.iter().find(|(service, _)| service.is_pop3()) {
+                    Some((service, _)) => Err(StartError::NoUsers(*service, path.clone())),
+                    None => Ok((accounts, file)),
+                }
+            }
             _ => Ok((accounts, file)),
         }
     }
@@ -186,7 +201,7 @@ pub fn run(
     become_user(run_as, data)?;
     let disk = open_data(data, options).map_err(|error| as_user(run_as, error))?;
     let listeners = listeners?;
-    let (accounts, accounts_file) = accounts.start()?;
+    let (accounts, accounts_file) = accounts.start(listen)?;
     let (certificate_files, tls) = start_tls(certificate.as_ref(), data, &disk, options)?.unzip();
     // From here on changes are seen, and SIGHUP is no reason to die: recovery may take its time.
     let watch = Watch::new(certificate_files, accounts_file);

@@ -131,6 +131,19 @@ pub const POP3_ERRORS_MAX: u32 = 10;
 /// outbox: a slow reader costs 32 KiB. Larger parts would save jobs, not time: each is read while nothing else is done for
 /// this client.
 pub const POP3_PART: usize = 16 * 1024;
+/// Octets of memory that such a part takes while it is read and stuffed: itself, and twice as much in the outbox.
+pub const POP3_READ_MEMORY: usize = 3 * POP3_PART;
+/// The part of the memory for mail that all maildrops together may have: mail that comes has three quarters of it whatever
+/// readers do. Half of theirs is for listings, of which one of 100,000 messages takes 20 MB, and half for messages on their way to
+/// clients; by default that is 32 MiB each, and so 680 parts at a time.
+pub const POP3_MEMORY_DIVISOR: u64 = 4;
+/// Seconds without a command after which somebody who reads mail is logged out, the least that RFC 1939 3 allows; nothing is
+/// removed then. Who has not logged in has what SMTP's clients have.
+pub const POP3_IDLE_SECS: u64 = 600;
+/// Seconds in which a client has to take what it is told at once, mostly a part of a message: 140 octets a second. A
+/// session that reads has no other bound, so that a mail of 10 MiB comes through at the end of any line; and the memory of
+/// its part is not held for ever.
+pub const POP3_PART_SECS: u64 = 120;
 /// Octets of a message's unique id (RFC 1939 7).
 pub const POP3_UID_MAX: usize = 70;
 
@@ -377,6 +390,12 @@ const _: () = assert!(SCRAM_FIRST_MAX > 240 + CREDENTIAL_MAX);
 const _: () =
     assert!((SCRAM_FIRST_MAX + 192) * 4 / 3 <= REPLY_MAX, "a challenge in base64, with our nonce and a salt");
 const _: () = assert!(POP3_LINE_MAX == "PASS \r\n".len() + CREDENTIAL_MAX && POP3_LINE_MAX <= AUTH_LINE_MAX);
+const _: () = assert!(BASE_NAME_MAX == POP3_UID_MAX, "a message's name is its unique id");
+const _: () = assert!(
+    MEMORY_MIN / POP3_MEMORY_DIVISOR / 2 >= 16 * POP3_READ_MEMORY as u64,
+    "with the least memory a few sessions still read at a time"
+);
+const _: () = assert!(POP3_PART_SECS > WRITE_TIMEOUT_SECS && POP3_IDLE_SECS >= 600);
 const _: () = assert!(COMMAND_LINE_MAX < RECEIVE_BUFFER, "a whole command line fits the receive buffer");
 const _: () =
     assert!(COMMAND_LINE_MAX < COMMANDS_RECEIVED_MAX, "a whole command line fits what is received at once");

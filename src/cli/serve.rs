@@ -18,7 +18,7 @@ pub fn run(mut config: Config) -> Result<(), Failure> {
         if let Some(CertificateSource::Files(files)) = config.certificate_source() {
             files.read().map_err(|error| failure(StartError::Certificate(error)))?;
         }
-        config.accounts_source().check().map_err(failure)?;
+        config.accounts_source().check(&config.listeners()).map_err(failure)?;
         return print(&config);
     }
     let run_as =
@@ -101,7 +101,8 @@ fn failure(error: StartError) -> Failure {
         StartError::TwoFileSystems(_)
         | StartError::Certificate(_)
         | StartError::Accounts(_)
-        | StartError::NoAccounts(_) => Exit::Configuration,
+        | StartError::NoAccounts(_)
+        | StartError::NoUsers(..) => Exit::Configuration,
         StartError::Recovery(_) => Exit::InputOutput,
     };
     Failure::new(exit, error.to_string())

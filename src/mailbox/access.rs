@@ -17,8 +17,9 @@ use std::collections::HashSet;
 use std::io::{self, ErrorKind};
 use std::path::Path;
 
-use super::{LISTINGS_MAX, MailboxPath, base_of};
+use super::{LISTINGS_MAX, MailboxPath, base_of, hash};
 use crate::disk::{Disk, File, Open};
+use crate::limits::BASE_NAME_MAX;
 
 /// A mail that lies in a mailbox.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -50,6 +51,20 @@ impl Mail {
             name: name.into(),
             info: info.into(),
         })
+    }
+
+    /// A name for it that POP3's clients keep (RFC 1939 7): 1 to [`BASE_NAME_MAX`] octets of printable ASCII without blanks,
+    /// the same in every list and no other mail's. That is its base name, or a hash of one that others gave it and that is
+    /// not so.
+    pub fn unique_id(&self) -> Box<str> {
+        let is_fit =
+            self.name.len() <= BASE_NAME_MAX && self.name.bytes().all(|octet| octet.is_ascii_graphic());
+        if is_fit { self.name.clone() } else { hash(&self.name).into() }
+    }
+
+    /// Octets of memory that it takes, with what the allocator adds.
+    pub fn memory(&self) -> usize {
+        size_of::<Mail>() + self.name.len() + self.info.len() + 16
     }
 
     /// Where it was when it was listed.
@@ -95,7 +110,7 @@ pub fn mark_seen(disk: &dyn Disk, mailbox: &MailboxPath, mail: &Mail) -> io::Res
         };
         let seen = Spot { directory: Directory::Cur, file_name: format!("{name}:2,{}", with_seen(flags)) };
         if *spot == seen {
-            return Ok(());
+            return disk.size_of(Path::new(&seen.path(mailbox))).map(|_| ()); // if it is there
         }
         disk.move_to(Path::new(&spot.path(mailbox)), Path::new(&seen.path(mailbox)))
     })

@@ -11,7 +11,7 @@ pub struct Listed {
     /// Its unique id, the same in every session: 1 to [`POP3_UID_MAX`] octets of printable ASCII without blanks
     /// (RFC 1939 7).
     pub uid: Box<str>,
-    /// Its octets.
+    /// Its octets as they are stored: a client reads one more for each line that ends in LF alone.
     pub octets: u64,
 }
 
@@ -42,9 +42,11 @@ pub(super) struct Maildrop {
     messages: Vec<Listed>,
     deleted: Marks,
     seen: Marks,
-    /// Messages that are not deleted, and their octets.
-    count: usize,
+    /// Octets of all the messages.
     octets: u64,
+    /// Messages that are deleted, and their octets.
+    deleted_count: usize,
+    deleted_octets: u64,
     /// Octets of all the unique ids.
     uids: usize,
 }
@@ -60,21 +62,20 @@ impl Maildrop {
             messages.iter().all(|message| is_sound(&message.uid)),
             "a unique id that RFC 1939 does not have"
         );
+        let octets = messages.iter().map(|message| message.octets).sum();
         let uids = messages.iter().map(|message| message.uid.len()).sum();
         let (deleted, seen) = (Marks::new(messages.len()), Marks::new(messages.len()));
-        let mut maildrop = Maildrop { messages, deleted, seen, count: 0, octets: 0, uids };
-        maildrop.undelete();
-        maildrop
+        Maildrop { messages, deleted, seen, octets, deleted_count: 0, deleted_octets: 0, uids }
     }
 
     /// Messages that are not deleted.
     pub(super) fn count(&self) -> usize {
-        self.count
+        self.messages.len() - self.deleted_count
     }
 
     /// Their octets.
     pub(super) fn octets(&self) -> u64 {
-        self.octets
+        self.octets - self.deleted_octets
     }
 
     /// The index of the message with this number, if there is one that is not deleted.
@@ -98,15 +99,14 @@ impl Maildrop {
     /// Marks a message as deleted, which is not yet.
     pub(super) fn delete(&mut self, index: usize) {
         self.deleted.set(index);
-        self.count -= 1;
-        self.octets -= self.messages[index].octets;
+        self.deleted_count += 1;
+        self.deleted_octets += self.messages[index].octets;
     }
 
     /// No message is deleted any more.
     pub(super) fn undelete(&mut self) {
-        self.deleted = Marks::new(self.messages.len());
-        self.count = self.messages.len();
-        self.octets = self.messages.iter().map(|message| message.octets).sum();
+        self.deleted.clear();
+        (self.deleted_count, self.deleted_octets) = (0, 0);
     }
 
     /// Takes note that a message went out whole.
@@ -147,6 +147,10 @@ impl Marks {
 
     fn set(&mut self, index: usize) {
         self.words[index / BITS] |= 1 << (index % BITS);
+    }
+
+    fn clear(&mut self) {
+        self.words.fill(0);
     }
 
     /// The first index without a mark, from this one on; perhaps one behind the last. None only if there is none.

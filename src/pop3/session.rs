@@ -10,16 +10,20 @@
 //!                                                            └─────QUIT────────▶ Updating ─▶ Closed
 //! ```
 //!
-//! All transitions stand in `Session::execute`; `session/login.rs` has how somebody logs in, `session/sending.rs` what has
-//! more than one line. Nothing here knows sockets, clocks, disks or policy.
+//! All transitions stand in `Session::execute`. `session/lines.rs` has how lines are read, `session/login.rs` how somebody
+//! logs in, `session/sending.rs` what has more than one line, `session/update.rs` what QUIT does. Nothing here knows
+//! sockets, clocks, disks or policy.
 
+mod lines;
 mod login;
 mod profile;
 mod sending;
+mod update;
 
 use std::fmt;
 use std::sync::Arc;
 
+use lines::RefusedLine;
 use login::Login;
 pub use profile::{Profile, Security};
 use sending::{Listing, Sending};
@@ -27,9 +31,8 @@ use sending::{Listing, Sending};
 use super::command::{Command, NoCommand};
 use super::maildrop::{Changes, Listed, Maildrop};
 use super::reply::{Refusal, push_ok};
-use crate::limits::{AUTH_LINE_MAX, COMMAND_LINE_DISCARD_MAX, POP3_ERRORS_MAX, POP3_LINE_MAX};
+use crate::limits::POP3_ERRORS_MAX;
 use crate::wire::Outbox;
-use crate::wire::line::{self, Line};
 use crate::wire::sasl::{Bindings, SaslStep};
 
 /// What became of an input.
@@ -158,13 +161,6 @@ enum Asked {
     StartTls,
 }
 
-/// A refused line whose rest is still to come, up to its CRLF; `refusal` follows then, if it was not given before.
-#[derive(Debug)]
-struct RefusedLine {
-    discarded: usize,
-    refusal: Option<Refusal>,
-}
-
 impl Session {
     /// A session before its greeting.
     pub fn new(profile: Arc<Profile>) -> Session {
@@ -263,19 +259,6 @@ impl Session {
         }
     }
 
-    /// Answers [`Need::Update`]: the last reply. A maildrop of which not all was removed is refused.
-    pub fn answer_update(&mut self, answer: Result<(), Refusal>, out: &mut Outbox) {
-        self.answered(Asked::Update);
-        if !matches!(self.state, State::Updating(_)) {
-            return;
-        }
-        match answer {
-            Ok(()) => push_ok(GOODBYE, out),
-            Err(refusal) => refusal.push_to(out),
-        }
-        self.close(CloseReason::Quit);
-    }
-
     fn answered(&mut self, question: Asked) {
         assert_eq!(self.asked, question, "an answer to what was not asked");
         self.asked = Asked::Nothing;
@@ -313,44 +296,6 @@ impl Session {
     fn ask(&mut self, question: Asked, need: Need) -> Need {
         self.asked = question;
         need
-    }
-
-    /// Reads one line, and executes it or hands it to the exchange under way.
-    fn read_line(&mut self, input: &[u8], out: &mut Outbox) -> Step {
-        if input.first() == Some(&TLS_HANDSHAKE) {
-            self.end(Refusal::NOT_POP3, CloseReason::NotPop3, out);
-            return Step::taken(0);
-        }
-        let searched = std::mem::take(&mut self.searched);
-        // What lies beyond the limit is not looked at, so that the answer is the same however much of it is here.
-        let line_max = self.line_max(input);
-        let (all, input) = (input.len(), &input[..input.len().min(line_max)]);
-        match line::find(input, searched) {
-            Line::Whole(line) => self.take_line(line, all - line.len() - 2, out),
-            Line::BareCr(consumed) => {
-                self.refuse(Refusal::BARE_LINE_END, out);
-                Step::taken(consumed)
-            }
-            Line::BareLf(consumed) => {
-                self.refuse(Refusal::BARE_LINE_END, out);
-                self.refused = Some(RefusedLine { discarded: consumed, refusal: None });
-                Step::taken(consumed)
-            }
-            Line::Partial if input.len() < line_max => {
-                self.searched = input.len();
-                Step::needs(Need::Input)
-            }
-            Line::Partial => {
-                self.refused = Some(RefusedLine { discarded: 0, refusal: Some(Refusal::LINE_TOO_LONG) });
-                Step::taken(0)
-            }
-        }
-    }
-
-    /// Octets of the line that comes, at the most.
-    fn line_max(&self, input: &[u8]) -> usize {
-        let is_auth = input.get(..AUTH_BEGINS.len()).is_some_and(|at| at.eq_ignore_ascii_case(AUTH_BEGINS));
-        if is_auth || matches!(self.state, State::Auth(_)) { AUTH_LINE_MAX } else { POP3_LINE_MAX }
     }
 
     /// Takes a line without its CRLF, behind which so many octets are here.
@@ -472,49 +417,6 @@ impl Session {
         Ok(Some(self.ask(Asked::StartTls, Need::StartTls)))
     }
 
-    /// QUIT with a maildrop. If nothing changes, nobody is asked.
-    fn start_update(&mut self, changes: Changes, out: &mut Outbox) -> Option<Need> {
-        if changes.is_empty() {
-            return self.say_goodbye(out);
-        }
-        self.state = State::Updating(Box::new(changes));
-        None
-    }
-
-    /// Asks for the update, once all is written that was said before: a client that is gone has not got what it says it
-    /// has.
-    fn update(&mut self, out: &Outbox) -> Step {
-        let State::Updating(changes) = &mut self.state else {
-            unreachable!("called in this state only");
-        };
-        if !out.is_empty() {
-            return Step::needs(Need::Room);
-        }
-        let changes = std::mem::take(&mut **changes);
-        Step::needs(self.ask(Asked::Update, Need::Update(changes)))
-    }
-
-    /// Reads on in a line that was refused.
-    fn throw_away(&mut self, input: &[u8], out: &mut Outbox) -> Step {
-        let Some(RefusedLine { discarded, refusal }) = &mut self.refused else {
-            return Step::taken(0);
-        };
-        let (taken, is_end) = line::skip(input);
-        *discarded += taken;
-        let (discarded, refusal) = (*discarded, *refusal);
-        if discarded > COMMAND_LINE_DISCARD_MAX {
-            self.end(Refusal::NOT_POP3, CloseReason::LineTooLong, out);
-        } else if !is_end {
-            return Step { consumed: taken, need: Some(Need::Input) };
-        } else {
-            self.refused = None;
-            if let Some(refusal) = refusal {
-                self.refuse(refusal, out);
-            }
-        }
-        Step::taken(taken)
-    }
-
     /// Refuses what the client said: a login under way is over, and the mistake that is one too many ends the session.
     fn refuse(&mut self, refusal: Refusal, out: &mut Outbox) {
         if refusal.is_last() {
@@ -583,9 +485,3 @@ const CAPABILITIES: &[u8] =
     IMPLEMENTATION fastsmtp\r\n.\r\n";
 
 const GOODBYE: &str = "goodbye";
-
-/// A command whose line may be longer than others.
-const AUTH_BEGINS: &[u8] = b"AUTH ";
-
-/// The first octet of a TLS handshake record (RFC 8446 5.1).
-const TLS_HANDSHAKE: u8 = 0x16;

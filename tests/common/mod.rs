@@ -6,6 +6,7 @@ pub mod dialogue;
 pub mod load;
 pub mod machine;
 pub mod oracle;
+pub mod pop3;
 pub mod secure;
 pub mod sender;
 pub mod server;

@@ -343,7 +343,21 @@ fn a_mailbox_is_as_large_as_its_messages_new_and_seen() {
     assert_eq!(octets(&fixture, &fixture.mailbox).unwrap(), 0);
 }
 
+#[test]
+fn every_name_has_a_unique_id_that_pop3_can_say() {
+    let id = |name: &str| Mail::of(Directory::New, name, 0).unwrap().unique_id().to_string();
+    let long = "n".repeat(71);
+    assert_eq!(id("1735689600.9f3c.fs"), "1735689600.9f3c.fs");
+    assert_eq!(id(&long[..70]), &long[..70]);
+    let others = [&long, "with blank", "with blank\u{7f}", "ö", "ä"].map(id);
+    for other in &others {
+        assert!(other.len() == 32 && other.bytes().all(|octet| octet.is_ascii_hexdigit()), "{other}");
+    }
+    assert_eq!(HashSet::from(others).len(), 5);
+}
+
 proptest! {
+    #![proptest_config(ProptestConfig::with_cases(64))]
     #[test]
     fn whatever_a_file_is_called_it_is_one_mail_or_none(name in "[0-9]{0,22}[.:,2SaF ]{0,6}") {
         prop_assume!(!matches!(&*name, "" | "." | ".."));
