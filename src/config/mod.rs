@@ -190,7 +190,13 @@ impl Config {
         if handed.is_empty() {
             return Ok(());
         }
-        let lists = [&mut self.listen, &mut self.listen_submission, &mut self.listen_submissions];
+        let lists = [
+            &mut self.listen,
+            &mut self.listen_submission,
+            &mut self.listen_submissions,
+            &mut self.listen_pop3,
+            &mut self.listen_pop3s,
+        ];
         for (service, list) in Service::ALL.into_iter().zip(lists) {
             let sockets = handed.iter().filter(|(of, _)| *of == service);
             *list = sockets.filter_map(|(_, socket)| socket.local_addr().ok()).collect();

@@ -68,6 +68,9 @@ impl Inbox for FoundInbox {
             1 => vec![look.entry(numbers.start)?],
             _ => numbers.filter_map(|number| look.entry(number).ok()).collect(),
         };
+        if entries.is_empty() {
+            return Ok("Nothing is left here.\n".to_owned());
+        }
         let columns = Columns::new(look.entries.len(), width());
         let mut text = columns.head();
         look.mailbox.headers(&entries, &mut |entry, header| {
