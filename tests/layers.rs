@@ -60,7 +60,7 @@ const OWNERS: &[(&str, &[&str])] = &[
     ("memchr", &["wire/"]),
     ("sha2", &["mailbox.rs", "net/tls/certificate.rs", "wire/sasl"]),
     ("rustix", &["disk.rs", "event_loop.rs", "machine.rs", "privileges.rs", "workers.rs"]),
-    ("nix", &["privileges.rs"]),
+    ("nix", &["machine.rs", "privileges.rs"]),
     ("base64", &["wire/sasl.rs"]),
     ("hmac", &["wire/sasl"]),
     ("pbkdf2", &["wire/sasl.rs"]),

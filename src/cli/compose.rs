@@ -256,9 +256,10 @@ impl Draft {
                 message = message.header(name, addresses(mailboxes));
             }
         }
-        message = message
-            .subject(subject.as_str())
-            .message_id(format!("{:x}.{:016x}@{domain}", stamp.unix_secs, stamp.unique));
+        if !subject.is_empty() {
+            message = message.subject(subject.as_str());
+        }
+        message = message.message_id(format!("{:x}.{:016x}@{domain}", stamp.unix_secs, stamp.unique));
         for field in fields {
             message = message.header(field.name.as_str(), field.header()?);
         }

@@ -22,13 +22,13 @@ use super::eml::Eml;
 use super::exit::{Exit, Failure};
 use super::output::{exit_of, print, printable};
 use super::sending::{self, Outcome, Said};
-use crate::machine::Machine;
+use crate::machine::{self, Machine};
 
 /// What `fastsmtp send` is asked.
 #[derive(Args)]
 #[command(after_help = AFTER)]
 pub struct Send {
-    /// Who sends, like alice@example.com or 'Alice <alice@example.com>' [default: --user, else $USER at this machine]
+    /// Who sends, like alice@example.com or 'Alice <alice@example.com>' [default: --user, else you at this machine]
     #[arg(long, value_name = "ADDRESS")]
     from: Option<String>,
     /// A recipient, or several with commas between. May be repeated
@@ -216,10 +216,7 @@ impl Send {
             return Mailbox::parse(from).map_err(wrong("--from"));
         }
         let user = self.connecting.user.as_deref().map(Mailbox::parse);
-        let own = || {
-            let name = env::var("USER").or_else(|_| env::var("LOGNAME")).ok()?;
-            Mailbox::parse(&format!("{name}@{host_name}")).ok()
-        };
+        let own = || Mailbox::parse(&format!("{}@{host_name}", machine::user_name()?)).ok();
         user.and_then(Result::ok).or_else(own).ok_or_else(|| usage("who sends? Say so with --from ADDRESS"))
     }
 
