@@ -6,10 +6,8 @@ use std::env;
 use std::fs::File;
 use std::io::{self, IsTerminal, Read};
 use std::path::{Path, PathBuf};
-use std::time::{SystemTime, UNIX_EPOCH};
 
 use clap::Args;
-use fastsmtp::disk::random_octets;
 use fastsmtp::limits::{SEND_FILE_MAX, SEND_TEXT_MAX};
 use fastsmtp::smtp::{Address, Envelope};
 use fastsmtp::units::size_text;
@@ -205,9 +203,7 @@ impl Send {
         draft.attachments = self.attach.iter().map(|path| attachment(path)).collect::<Result<_, _>>()?;
         let (text, written) = self.text()?;
         draft.text = text;
-        let unix_secs = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
-        let stamp = Stamp { unix_secs, unique: u64::from_ne_bytes(random_octets()) };
-        let (envelope, octets) = draft.build(stamp).map_err(wrong_part)?;
+        let (envelope, octets) = draft.build(Stamp::now()).map_err(wrong_part)?;
         Ok(Mail { envelope, octets, written })
     }
 
