@@ -66,7 +66,7 @@ const OWNERS: &[(&str, &[&str])] = &[
         &["cli/supervisor.rs", "disk.rs", "event_loop.rs", "machine.rs", "privileges.rs", "workers.rs"],
     ),
     ("sha2", &["mailbox/mod.rs", "net/tls/certificate.rs", "wire/sasl"]),
-    ("nix", &["privileges.rs"]),
+    ("nix", &["machine.rs", "privileges.rs"]),
     ("base64", &["wire/sasl.rs"]),
     ("hmac", &["wire/sasl"]),
     ("pbkdf2", &["wire/sasl.rs"]),

@@ -282,15 +282,6 @@ fn a_mail_that_is_too_large_is_said_so_before_it_is_sent() {
 }
 
 #[test]
-fn fifty_mebibytes_are_no_trouble() {
-    let (root, data) = data();
-    let server = Server::start(&data, &["--max-message-size", "100MiB"]);
-    let large = file(&root, "large", vec![b'x'; 50 << 20]);
-    send(server.address(), &["--to", "a@example.com", "x"]).argument("--attach", &large).ok();
-    assert!(fs::metadata(only(&data, server)).unwrap().len() > 50 << 20);
-}
-
-#[test]
 fn what_makes_no_mail_is_said_in_one_sentence() {
     let root = tempfile::tempdir().unwrap();
     let nowhere = "127.0.0.1:1";
@@ -377,4 +368,19 @@ fn on_a_terminal_the_editor_writes_the_text_and_the_password_is_asked_for() {
     assert!(shown.contains("the editor 'false' ended with exit status: 1"), "{shown}");
     let file = only(&data, server);
     assert!(content(&file).ends_with(b"\r\n\r\nTyped by hand.\r\n"));
+}
+
+#[test]
+fn on_a_terminal_without_an_editor_the_text_is_typed() {
+    if !has_tool("script") {
+        return;
+    }
+    let (_root, data, server) = catch_all();
+    let line =
+        format!("{PROGRAM} send --server {} --from a@client.example --to b@example.com", server.address());
+    let mut terminal = Terminal::run(&line, &[("EDITOR", " ")]);
+    terminal.answer("up to Ctrl-D", "Typed.\n\x04");
+    let (code, shown) = terminal.end();
+    assert_eq!(code, Some(0), "{shown}");
+    assert!(content(&only(&data, server)).ends_with(b"\r\n\r\nTyped.\r\n"));
 }

@@ -3,8 +3,10 @@
 //! what an address is, is judged here, so that no line break gets into a header.
 
 use std::fmt;
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use fastsmtp::calendar::Date;
+use fastsmtp::disk::random_octets;
 use fastsmtp::smtp::{Address, Body, Envelope};
 use mail_builder::MessageBuilder;
 use mail_builder::headers::HeaderType;
@@ -69,6 +71,14 @@ pub struct Stamp {
     pub unix_secs: u64,
     /// Random.
     pub unique: u64,
+}
+
+impl Stamp {
+    /// Of a mail that is written now.
+    pub fn now() -> Stamp {
+        let unix_secs = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
+        Stamp { unix_secs, unique: u64::from_ne_bytes(random_octets()) }
+    }
 }
 
 /// Why something can be no part of a mail.
@@ -256,9 +266,10 @@ impl Draft {
                 message = message.header(name, addresses(mailboxes));
             }
         }
-        message = message
-            .subject(subject.as_str())
-            .message_id(format!("{:x}.{:016x}@{domain}", stamp.unix_secs, stamp.unique));
+        if !subject.is_empty() {
+            message = message.subject(subject.as_str());
+        }
+        message = message.message_id(format!("{:x}.{:016x}@{domain}", stamp.unix_secs, stamp.unique));
         for field in fields {
             message = message.header(field.name.as_str(), field.header()?);
         }

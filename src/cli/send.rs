@@ -6,10 +6,8 @@ use std::env;
 use std::fs::File;
 use std::io::{self, IsTerminal, Read};
 use std::path::{Path, PathBuf};
-use std::time::{SystemTime, UNIX_EPOCH};
 
 use clap::Args;
-use fastsmtp::disk::random_octets;
 use fastsmtp::limits::{SEND_FILE_MAX, SEND_TEXT_MAX};
 use fastsmtp::smtp::{Address, Envelope};
 use fastsmtp::units::size_text;
@@ -22,13 +20,13 @@ use super::eml::Eml;
 use super::exit::{Exit, Failure};
 use super::output::{exit_of, print, printable};
 use super::sending::{self, Outcome, Said};
-use crate::machine::Machine;
+use crate::machine::{self, Machine};
 
 /// What `fastsmtp send` is asked.
 #[derive(Args)]
 #[command(after_help = AFTER)]
 pub struct Send {
-    /// Who sends, like alice@example.com or 'Alice <alice@example.com>' [default: --user, else $USER at this machine]
+    /// Who sends, like alice@example.com or 'Alice <alice@example.com>' [default: --user, else you at this machine]
     #[arg(long, value_name = "ADDRESS")]
     from: Option<String>,
     /// A recipient, or several with commas between. May be repeated
@@ -123,12 +121,6 @@ pub fn usual_server() -> String {
     env::var(SERVER_VARIABLE).unwrap_or_else(|_| DEFAULT_SERVER.to_owned())
 }
 
-/// What makes a mail of this moment one of its own.
-pub fn stamp() -> Stamp {
-    let unix_secs = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
-    Stamp { unix_secs, unique: u64::from_ne_bytes(random_octets()) }
-}
-
 /// Names the server if the command line does not.
 const SERVER_VARIABLE: &str = "FASTSMTP_SERVER";
 
@@ -215,7 +207,7 @@ impl Send {
         draft.attachments = self.attach.iter().map(|path| attachment(path)).collect::<Result<_, _>>()?;
         let (text, written) = self.text()?;
         draft.text = text;
-        let (envelope, octets) = draft.build(stamp()).map_err(wrong_part)?;
+        let (envelope, octets) = draft.build(Stamp::now()).map_err(wrong_part)?;
         Ok(Mail { envelope, octets, written })
     }
 
@@ -224,10 +216,7 @@ impl Send {
             return Mailbox::parse(from).map_err(wrong("--from"));
         }
         let user = self.connecting.user.as_deref().map(Mailbox::parse);
-        let own = || {
-            let name = env::var("USER").or_else(|_| env::var("LOGNAME")).ok()?;
-            Mailbox::parse(&format!("{name}@{host_name}")).ok()
-        };
+        let own = || Mailbox::parse(&format!("{}@{host_name}", machine::user_name()?)).ok();
         user.and_then(Result::ok).or_else(own).ok_or_else(|| usage("who sends? Say so with --from ADDRESS"))
     }
 

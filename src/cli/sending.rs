@@ -76,16 +76,7 @@ pub fn send(
     shown: Shown,
 ) -> Result<Outcome, Failure> {
     let credentials = credentials(settings)?;
-    let manner = Manner {
-        hello: Hello::new(host_name),
-        grouping: Grouping::Pipelined,
-        starttls: match settings.tls {
-            Tls::Auto => StartTls::WhenOffered,
-            Tls::Starttls => StartTls::Required,
-            Tls::Off | Tls::Implicit => StartTls::Never,
-        },
-        credentials: credentials.clone(),
-    };
+    let manner = manner(settings, host_name, credentials.clone());
     let mut client = Client::new(Arc::new(manner), u64::from_ne_bytes(random_octets()));
     let connection = settings.dial()?;
     if connection.is_secured() {
@@ -106,6 +97,15 @@ pub fn send(
         answers: Answers { recipients: unanswered, sender: None, mail: None },
     };
     courier.deliver()
+}
+
+fn manner(settings: &Settings, host_name: &str, credentials: Option<Arc<Credentials>>) -> Manner {
+    let starttls = match settings.tls {
+        Tls::Auto => StartTls::WhenOffered,
+        Tls::Starttls => StartTls::Required,
+        Tls::Off | Tls::Implicit => StartTls::Never,
+    };
+    Manner { hello: Hello::new(host_name), grouping: Grouping::Pipelined, starttls, credentials }
 }
 
 fn credentials(settings: &Settings) -> Result<Option<Arc<Credentials>>, Failure> {

@@ -228,7 +228,8 @@ impl TlsError {
         use rustls::CertificateError::*;
         let rustls::Error::InvalidCertificate(error) = &self.cause else { return None };
         Some(match error {
-            UnknownIssuer => CertificateFault::Issuer,
+            // The latter of one that is called as an authority of ours, like a self-signed one that was made anew.
+            UnknownIssuer | BadSignature => CertificateFault::Issuer,
             // What `openssl req -x509` makes: it is its own authority, and not ours.
             Other(error) if error.to_string().contains("CaUsedAsEndEntity") => CertificateFault::Issuer,
             NotValidForName | NotValidForNameContext { .. } => CertificateFault::Name,

@@ -174,6 +174,23 @@ impl Peer {
         Some(String::from_utf8_lossy(&line).trim_end().to_owned())
     }
 
+    /// Hears mail data to its end, and gives how many octets it had; it is not kept.
+    pub fn hear_data(&mut self) -> usize {
+        let (mut count, mut last) = (0, Vec::new());
+        loop {
+            let octets = self.reader.fill_buf().unwrap();
+            assert!(!octets.is_empty(), "an end within the mail data");
+            let taken = octets.len();
+            last.extend_from_slice(&octets[taken.saturating_sub(5)..]);
+            last.drain(..last.len().saturating_sub(5));
+            self.reader.consume(taken);
+            count += taken;
+            if last == b"\r\n.\r\n" {
+                return count;
+            }
+        }
+    }
+
     /// Waits for the client to go.
     pub fn wait(&mut self) {
         while self.hear().is_some() {}

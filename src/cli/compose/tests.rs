@@ -100,6 +100,9 @@ fn a_draft_becomes_a_mail_that_reads_back_as_it_was_written() {
     }
 }
 
+const LONG_NAME: &str = "a name that goes on and on, and does not fit one line of a header at all, but has words, \
+                         and_one_word_that_is_itself_longer_than_a_whole_line_of_seventy-eight_characters_may_be.zip";
+
 #[test]
 fn an_attachment_arrives_as_it_is_under_its_name() {
     let every: Vec<u8> = (0..=255).cycle().take(10_000).collect();
@@ -109,6 +112,7 @@ fn an_attachment_arrives_as_it_is_under_its_name() {
         ("a \"b\"\\c.txt", b"one\ntwo\r\nthree\r.\n", "text/plain"),
         ("umlaut.txt", "Grüße\n".as_bytes(), "text/plain"),
         ("empty.png", b"", "image/png"),
+        (LONG_NAME, b"x", "application/zip"),
     ];
     let made =
         attachments.map(|(name, content, _)| Attachment { name: name.into(), content: content.to_vec() });

@@ -68,14 +68,20 @@ enum Ends {
     Cut,
 }
 
-/// What a client reads from such a server.
-fn read_tls(ends: Ends, trust: fn(&[u8]) -> Trust<'_>) -> Result<Vec<u8>, Failure> {
-    let (chain, key) = self_signed("localhost", 1_700_000_000).unwrap();
-    let tls = ServerTls::new(chain.as_bytes(), key.as_bytes()).unwrap();
+/// A certificate for this machine's names of itself and its key, from `unix_secs` on for ten years.
+type Pems = (String, String);
+
+fn pems(unix_secs: u64) -> Pems {
+    self_signed("localhost", unix_secs).unwrap()
+}
+
+/// What a client reads from such a server, whom it calls by `name`.
+fn read_tls(shown: &Pems, trust: Trust<'_>, name: &str, ends: Ends) -> Result<Vec<u8>, Failure> {
+    let tls = ServerTls::new(shown.0.as_bytes(), shown.1.as_bytes()).unwrap();
     let server = serve(move |stream| serve_tls(stream, &tls, b"* hello\r\n", ends));
-    let client = ClientTls::new(trust(chain.as_bytes()), Resumption::Off).unwrap();
+    let client = ClientTls::new(trust, Resumption::Off).unwrap();
     let mut connection = Connection::dial(&server, LONG)?;
-    let secured = connection.start_tls(&client, &server.name().unwrap());
+    let secured = connection.start_tls(&client, &ServerName::new(name).unwrap());
     secured.map_err(|error| connection.failure(&error))?;
     assert!(connection.is_secured() && connection.tls_in_words().unwrap().starts_with("TLS 1."));
     let mut read = Vec::new();
@@ -84,26 +90,33 @@ fn read_tls(ends: Ends, trust: fn(&[u8]) -> Trust<'_>) -> Result<Vec<u8>, Failur
     Ok(read)
 }
 
+const IN_2023: u64 = 1_700_000_000;
+
 #[test]
 fn an_end_of_tls_is_told_from_a_cut() {
-    assert_eq!(read_tls(Ends::InOrder, |pem| Trust::File(pem)).unwrap(), b"* hello\r\n");
-    let failure = read_tls(Ends::Cut, |pem| Trust::File(pem)).unwrap_err();
+    let own = pems(IN_2023);
+    let read = |ends| read_tls(&own, Trust::File(own.0.as_bytes()), "127.0.0.1", ends);
+    assert_eq!(read(Ends::InOrder).unwrap(), b"* hello\r\n");
+    let failure = read(Ends::Cut).unwrap_err();
     assert_eq!(failure.exit, Exit::Temporary);
     assert!(failure.sentence.contains("cut the connection"), "{failure}");
 }
 
 #[test]
 fn who_cannot_be_trusted_is_not_and_the_mend_is_named() {
-    let others = |_: &[u8]| {
-        Trust::File(OTHER.get_or_init(|| self_signed("localhost", 1_700_000_000).unwrap().0).as_bytes())
-    };
-    let failure = read_tls(Ends::InOrder, others).unwrap_err();
-    assert_eq!(failure.exit, Exit::Unavailable);
-    assert!(failure.sentence.contains("--ca FILE") && failure.sentence.contains("--insecure"), "{failure}");
-    assert_eq!(read_tls(Ends::InOrder, |_| Trust::Nobody).unwrap(), b"* hello\r\n");
+    let (own, other, old, young) = (pems(IN_2023), pems(IN_2023), pems(0), pems(4_000_000_000));
+    for (shown, trusted, name, says) in [
+        (&own, &other, "127.0.0.1", "no authority that we trust"),
+        (&own, &own, "mx.example", "is for another name"),
+        (&old, &old, "127.0.0.1", "has expired"),
+        (&young, &young, "127.0.0.1", "is not valid yet"),
+    ] {
+        let failure = read_tls(shown, Trust::File(trusted.0.as_bytes()), name, Ends::InOrder).unwrap_err();
+        assert_eq!(failure.exit, Exit::Unavailable);
+        assert!(failure.sentence.contains(says) && failure.sentence.contains("--insecure"), "{failure}");
+    }
+    assert_eq!(read_tls(&old, Trust::Nobody, "mx.example", Ends::InOrder).unwrap(), b"* hello\r\n");
 }
-
-static OTHER: std::sync::OnceLock<String> = std::sync::OnceLock::new();
 
 #[test]
 fn a_server_that_is_silent_is_given_up() {
@@ -123,7 +136,7 @@ fn a_server_that_is_silent_is_given_up() {
 
 #[test]
 fn nobody_at_a_port_and_a_host_that_is_none_are_unavailable() {
-    // Bound and not listening: the port stays taken, and refuses.
+    // A port that was ours a moment ago.
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let port = listener.local_addr().unwrap().port();
     drop(listener);

@@ -12,7 +12,7 @@ use std::rc::Rc;
 use clap::Args;
 use fastsmtp::smtp::Address;
 
-use super::compose::{ComposeError, Draft};
+use super::compose::{ComposeError, Draft, Stamp};
 use super::connecting::{Connecting, Login, Protocol, Settings};
 use super::dialogue::Shown;
 use super::exit::{Exit, Failure};
@@ -157,7 +157,7 @@ struct SmtpSender(Settings);
 impl Sender for SmtpSender {
     fn send(&mut self, draft: &Draft) -> Result<Outcome, Failure> {
         let wrong = |error: ComposeError| Failure::new(Exit::Data, printable(error.to_string().as_bytes()));
-        let (envelope, octets) = draft.build(send::stamp()).map_err(wrong)?;
+        let (envelope, octets) = draft.build(Stamp::now()).map_err(wrong)?;
         sending::send(&self.0, &Machine::here().host_name, &envelope, &octets, Shown::No)
     }
 }
