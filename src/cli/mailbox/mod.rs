@@ -12,7 +12,7 @@ use std::io::Write;
 use super::exit::{Exit, Failure};
 use super::mail::Summary;
 use super::output::printable;
-pub use place::{Found, Place};
+pub use place::{Found, Patience, Place};
 pub use which::{EXPLAINED as WHICH, Which, resolve, resolve_all};
 
 use directory::Directory;
