@@ -77,12 +77,13 @@ const OWNERS: &[(&str, &[&str])] = &[
     ("crc32c", &["spool/"]),
     ("clap", &["main.rs", "cli/"]),
     ("toml", &["config/", "accounts/"]),
-    ("mail_parser", &["cli/mail/"]),
+    ("mail_parser", &["cli/eml.rs", "cli/mail/"]),
     ("unicode_width", &["cli/columns.rs"]),
     ("terminal_size", &["cli/columns.rs"]),
     ("jiff", &["cli/mail/time.rs"]),
     ("strsim", &["config/", "cli/user.rs", "cli/mailbox/"]),
     ("serde_json", &["cli/queue.rs", "cli/user.rs", "cli/output.rs", "cli/mail/json.rs"]),
+    ("mail_builder", &["cli/compose.rs"]),
     ("log", &[""]),
 ];
 

@@ -1,13 +1,18 @@
 //! The command line: what was asked, and which file does it. One subcommand, one file; `serve` is the default.
 
 mod columns;
+mod compose;
 mod connecting;
 mod dial;
+mod dialogue;
+mod editor;
+mod eml;
 pub mod exit;
 mod help;
 mod list;
 mod mail;
 mod mailbox;
+mod media_type;
 mod output;
 mod password;
 mod progress;
@@ -15,6 +20,8 @@ mod queue;
 mod read;
 mod reading;
 mod remove;
+mod send;
+mod sending;
 mod serve;
 mod user;
 mod wait;
@@ -48,6 +55,8 @@ enum Asked {
     Serve(Flags),
     /// List, show, release or remove the mail that is held because its mailbox cannot be written.
     Queue(queue::Queue),
+    /// Send a mail to a server, this one or any other.
+    Send(send::Send),
     /// Add, remove, list and change accounts: who has a mailbox here, and may log in.
     User(user::User),
     /// List the mail in a mailbox: straight from its directory, or from a server.
@@ -66,6 +75,7 @@ pub fn run() -> Result<(), Failure> {
     match asked.unwrap_or(Asked::Serve(serve)) {
         Asked::Serve(flags) => serve::run(Config::load(flags, std::env::vars_os(), &Machine::here())?),
         Asked::Queue(asked) => queue::run(asked),
+        Asked::Send(asked) => send::run(asked),
         Asked::User(asked) => user::run(asked),
         Asked::List(asked) => list::run(asked),
         Asked::Read(asked) => read::run(asked),

@@ -8,4 +8,5 @@ pub mod load;
 pub mod machine;
 pub mod oracle;
 pub mod secure;
+pub mod sender;
 pub mod server;
