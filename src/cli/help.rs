@@ -59,6 +59,10 @@ Examples:
       gives her a mailbox and a password: 'fastsmtp user --help'
   fastsmtp send --to alice@example.com --subject Lunch 'At noon?'
       sends a mail to 127.0.0.1:2525, or elsewhere: 'fastsmtp send --help'
+  fastsmtp list alice@example.com
+      lists her mail; read, wait and remove are told the same way
+  fastsmtp menu
+      asks who you are, and what to do
   fastsmtp --listen 0.0.0.0:25 --listen-submissions 0.0.0.0:465 \\
            --tls-cert fullchain.pem --tls-key privkey.pem \\
            --data /var/lib/fastsmtp --run-as mail

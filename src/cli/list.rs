@@ -3,10 +3,10 @@
 use clap::Args;
 
 use super::columns::width;
-use super::exit::{Exit, Failure};
+use super::exit::Failure;
 use super::mail::show::Columns;
 use super::mail::{Fields, Summary, Wanted, json};
-use super::mailbox::{Entry, Found, Mailbox, Place, State};
+use super::mailbox::{Entry, Mailbox, Patience, Place, State};
 use super::output::{counted, print, printable, printable_json};
 use super::progress::Progress;
 
@@ -16,6 +16,8 @@ use super::progress::Progress;
 pub struct List {
     #[command(flatten)]
     place: Place,
+    #[command(flatten)]
+    patience: Patience,
     /// Only mail that no reader has looked at
     #[arg(long)]
     new: bool,
@@ -47,11 +49,11 @@ Examples:
 
 /// Does what is asked.
 pub fn run(asked: List) -> Result<(), Failure> {
-    let List { place, new, wanted, json: as_json } = asked;
-    let found = place.find()?;
+    let List { place, patience, new, wanted, json: as_json } = asked;
     if new {
-        tells_new(&found)?;
+        place.tells_new()?;
     }
+    let found = place.find(patience.timeout)?;
     let mut mailbox = found.open()?;
     let all = mailbox.list()?;
     let mut chosen: Vec<Entry> =
@@ -65,17 +67,6 @@ pub fn run(asked: List) -> Result<(), Failure> {
     };
     print(text.as_bytes())?;
     mailbox.close()
-}
-
-/// An error where nobody tells which mail is new.
-pub fn tells_new(found: &Found) -> Result<(), Failure> {
-    match found {
-        Found::Here(_) => Ok(()),
-        Found::There(_) => Err(Failure::new(
-            Exit::Usage,
-            "--new: a server does not tell by POP3 which mail is new; leave it out, or read the mailbox with --data",
-        )),
-    }
 }
 
 fn matching(mailbox: &mut Mailbox, entries: Vec<Entry>, wanted: &Wanted) -> Result<Vec<Entry>, Failure> {

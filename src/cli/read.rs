@@ -4,7 +4,7 @@ use clap::Args;
 
 use super::exit::Failure;
 use super::mail::json;
-use super::mailbox::{Place, WHICH, Which, resolve};
+use super::mailbox::{Patience, Place, WHICH, Which, resolve};
 use super::reading::Reading;
 
 /// What `fastsmtp read` is asked.
@@ -13,6 +13,8 @@ use super::reading::Reading;
 pub struct Read {
     #[command(flatten)]
     place: Place,
+    #[command(flatten)]
+    patience: Patience,
     /// Which mail: its number, 'last', its id or the beginning of it
     #[arg(value_parser = Which::parse, allow_negative_numbers = true)]
     which: Which,
@@ -44,8 +46,8 @@ Examples:
 
 /// Does what is asked.
 pub fn run(asked: Read) -> Result<(), Failure> {
-    let Read { place, which, reading } = asked;
-    let mut mailbox = place.find()?.open()?;
+    let Read { place, patience, which, reading } = asked;
+    let mut mailbox = place.find(patience.timeout)?.open()?;
     let entries = mailbox.list()?;
     reading.read(&mut mailbox, resolve(&which, &entries)?)?;
     mailbox.close()

@@ -3,7 +3,7 @@
 use clap::Args;
 
 use super::exit::Failure;
-use super::mailbox::{Place, WHICH, Which, resolve_all};
+use super::mailbox::{Patience, Place, WHICH, Which, resolve_all};
 use super::output::{counted, print};
 
 /// What `fastsmtp remove` is asked.
@@ -12,6 +12,8 @@ use super::output::{counted, print};
 pub struct Remove {
     #[command(flatten)]
     place: Place,
+    #[command(flatten)]
+    patience: Patience,
     /// Which mails: numbers, ranges like 3-7, 'last', ids or the beginnings of them
     #[arg(required = true, value_parser = Which::parse, allow_negative_numbers = true)]
     which: Vec<Which>,
@@ -33,8 +35,8 @@ Examples:
 
 /// Does what is asked.
 pub fn run(asked: Remove) -> Result<(), Failure> {
-    let Remove { place, which } = asked;
-    let mut mailbox = place.find()?.open()?;
+    let Remove { place, patience, which } = asked;
+    let mut mailbox = place.find(patience.timeout)?.open()?;
     let entries = mailbox.list()?;
     let meant = resolve_all(&which, &entries)?;
     mailbox.remove(&meant)?;

@@ -5,10 +5,10 @@ use std::thread::sleep;
 use std::time::{Duration, Instant};
 
 use clap::Args;
+use fastsmtp::limits::DIAL_TIMEOUT_SECS_DEFAULT;
 use fastsmtp::units::{duration, duration_text};
 
 use super::exit::{Exit, Failure};
-use super::list::tells_new;
 use super::mail::Wanted;
 use super::mailbox::{Found, Mailbox, Place, State, gone};
 use super::output::printable;
@@ -48,10 +48,10 @@ Examples:
 /// Does what is asked.
 pub fn run(asked: Wait) -> Result<(), Failure> {
     let Wait { place, wanted, new, timeout, reading } = asked;
-    let found = place.find()?;
     if new {
-        tells_new(&found)?;
+        place.tells_new()?;
     }
+    let found = place.find(Some(timeout.clamp(ASK_EVERY, ANSWER_MAX)))?;
     let mut watch = Watch { wanted: Wanted::new(&wanted), new, reading, judged: HashSet::new() };
     let end = Instant::now() + timeout;
     let last = match &found {
@@ -164,3 +164,5 @@ fn rest(end: Instant, every: Duration) -> bool {
 
 const LOOK_EVERY: Duration = Duration::from_millis(50);
 const ASK_EVERY: Duration = Duration::from_secs(1);
+/// How long each answer of a server may take.
+const ANSWER_MAX: Duration = Duration::from_secs(DIAL_TIMEOUT_SECS_DEFAULT);

@@ -2,6 +2,7 @@
 #![allow(dead_code)]
 
 pub mod accounts;
+pub mod bob;
 pub mod dialogue;
 pub mod load;
 pub mod machine;

@@ -6,6 +6,7 @@ use std::collections::HashMap;
 use std::io::Write;
 use std::path::PathBuf;
 use std::rc::Rc;
+use std::time::Duration;
 
 use clap::Args;
 use fastsmtp::disk::random_octets;
@@ -53,7 +54,7 @@ impl Remote {
     }
 
     /// How to log in there, with the password, which may be asked for on the terminal.
-    pub fn login(self, user: String) -> Result<Login, Failure> {
+    pub fn login(self, user: String, timeout: Option<Duration>) -> Result<Login, Failure> {
         let Remote { server, tls, ca, insecure, password_file, allow_plaintext_auth } = self;
         let address = server.clone().unwrap_or_default();
         let connecting = Connecting {
@@ -64,7 +65,7 @@ impl Remote {
             user: Some(user.clone()),
             password_file,
             allow_plaintext_auth,
-            timeout: None,
+            timeout,
         };
         let settings = connecting.settings(Protocol::POP3, &address)?;
         let password = connecting.login(&settings.server)?.map(|login| login.password).unwrap_or_default();

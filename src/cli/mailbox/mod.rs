@@ -13,7 +13,7 @@ use super::exit::{Exit, Failure};
 use super::mail::Summary;
 use super::output::printable;
 pub use maildrop::Login;
-pub use place::{Found, Place, here};
+pub use place::{Found, Patience, Place, here};
 pub use which::{EXPLAINED as WHICH, Which, resolve, resolve_all};
 
 use directory::Directory;

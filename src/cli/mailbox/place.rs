@@ -3,6 +3,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
+use std::time::Duration;
 
 use clap::Args;
 use fastsmtp::accounts::{self, Accounts};
@@ -10,6 +11,7 @@ use fastsmtp::disk::RealDisk;
 use fastsmtp::limits::MAILBOXES_COMPARED_MAX;
 use fastsmtp::mailbox::{MailboxPath, ROOT};
 use fastsmtp::smtp::Address;
+use fastsmtp::units::duration;
 
 use super::Mailbox;
 use super::directory::Directory;
@@ -41,6 +43,15 @@ pub struct Place {
 
 const HEADING: &str = "The mailbox";
 
+/// How long each answer of a server may take. Not for `wait`, which has its own `--timeout`.
+#[derive(Args)]
+#[group(skip)]
+pub struct Patience {
+    /// Wait so long for each answer of the server [default: 30s]
+    #[arg(long, value_name = "DURATION", value_parser = duration, requires = "server", help_heading = "The server")]
+    pub timeout: Option<Duration>,
+}
+
 /// A mailbox that was found.
 pub enum Found {
     /// In this data directory.
@@ -59,15 +70,27 @@ pub struct Here {
 }
 
 impl Place {
-    /// Finds the mailbox. A missing directory is no mistake where an account has it.
-    pub fn find(self) -> Result<Found, Failure> {
+    /// An error where nobody tells which mail is new.
+    pub fn tells_new(&self) -> Result<(), Failure> {
+        match self.remote.is_asked_for() {
+            false => Ok(()),
+            true => Err(Failure::new(
+                Exit::Usage,
+                "--new: a server does not tell by POP3 which mail is new; leave it out, or read the mailbox with --data",
+            )),
+        }
+    }
+
+    /// Finds the mailbox. A missing directory is no mistake where an account has it. `timeout` is for each answer of a
+    /// server.
+    pub fn find(self, timeout: Option<Duration>) -> Result<Found, Failure> {
         let Place { address, data, accounts, config, remote } = self;
         if remote.is_asked_for() {
             if data.is_some() || accounts.is_some() || config.is_some() {
                 let sentence = "--server: the mailbox is either there or in --data, --accounts and --config; say one of them";
                 return Err(Failure::new(Exit::Usage, sentence));
             }
-            return Ok(Found::There(Rc::new(remote.login(address)?)));
+            return Ok(Found::There(Rc::new(remote.login(address, timeout)?)));
         }
         here(&address, data, accounts, config).map(Found::Here)
     }
@@ -194,7 +217,7 @@ fn no_mailbox(data: &Path, address: &Address) -> Failure {
     let mend = match (nearest(&address.to_string(), &known), known.len()) {
         (Some(near), _) => format!("did you mean {near}?"),
         (None, 0) => "there is none yet: a mailbox is made by its first mail".to_owned(),
-        (None, 1) => format!("the only one there is {}", known[0]),
+        (None, 1) => format!("the only one is {}", known[0]),
         (None, count) => format!("there are {count} others; a mailbox is made by its first mail"),
     };
     Failure::new(Exit::NoUser, printable(format!("no mailbox {address} in {place}; {mend}").as_bytes()))
