@@ -67,7 +67,7 @@ const OWNERS: &[(&str, &[&str])] = &[
     ),
     ("sha2", &["mailbox/mod.rs", "net/tls/certificate.rs", "wire/sasl"]),
     ("nix", &["machine.rs", "privileges.rs"]),
-    ("base64", &["wire/sasl.rs"]),
+    ("base64", &["wire/sasl.rs", "cli/mail/parts.rs"]),
     ("hmac", &["wire/sasl"]),
     ("pbkdf2", &["wire/sasl.rs"]),
     ("rustls", &["net/tls"]),

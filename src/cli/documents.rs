@@ -293,13 +293,17 @@ fine
 
     #[test]
     fn what_stands_behind_the_options_fits_a_terminal() {
-        fn check(command: &Command) {
-            let after =
-                command.get_after_long_help().or_else(|| command.get_after_help()).map(ToString::to_string);
-            let wide = after.iter().flat_map(|text| text.lines()).find(|line| line.chars().count() > 80);
-            assert_eq!(wide, None, "{}", command.get_name());
-            command.get_subcommands().for_each(check);
+        fn wide(command: &Command) -> Vec<String> {
+            let after = command.get_after_long_help().or_else(|| command.get_after_help());
+            let after = after.map(ToString::to_string).unwrap_or_default();
+            // A page has examples five columns further to the right.
+            let examples = after.split_once("Examples:\n").map_or("", |(_, examples)| examples);
+            let examples = examples.lines().take_while(|line| !line.is_empty()).filter(|line| line.chars().count() > 75);
+            let too_wide = after.lines().filter(|line| line.chars().count() > 80).chain(examples);
+            let below = command.get_subcommands().flat_map(wide);
+            too_wide.map(str::to_owned).chain(below).collect()
         }
-        check(&<crate::cli::CommandLine as clap::CommandFactory>::command());
+        let prose = wide(&<crate::cli::CommandLine as clap::CommandFactory>::command());
+        assert_eq!(prose, [""; 0]);
     }
 }

@@ -20,7 +20,7 @@ pub fn default(key: &Key) -> String {
 pub fn after() -> String {
     let mut text = EXPLAINED.to_owned();
     for exit in Exit::ALL {
-        write!(text, "\n  {:>2}  {}", exit.code(), exit.meaning()).expect("a String takes all");
+        write!(text, "\n  {:>3}  {}", exit.code(), exit.meaning()).expect("a String takes all");
     }
     text
 }

@@ -67,18 +67,19 @@ pub struct Send {
 const WRITTEN: [&str; 7] = ["cc", "bcc", "subject", "attach", "headers", "text_file", "words"];
 
 const AFTER: &str = "\
-The server is --server, else what FASTSMTP_SERVER says, else 127.0.0.1:2525, where
-'fastsmtp' listens. Without a port it is 25; 587 with --user; 465 with --tls implicit.
-By default TLS is spoken where the server offers it, and its certificate must be good.
-A password goes over no connection without TLS, unless --allow-plaintext-auth is given.
+The server is --server, else what FASTSMTP_SERVER says, else 127.0.0.1:2525,
+where 'fastsmtp' listens. Without a port it is 25; 587 with --user; 465 with
+--tls implicit. By default TLS is spoken where the server offers it, and its
+certificate must be good. A password goes over no connection without TLS,
+unless --allow-plaintext-auth is given.
 
-Without a text, standard input is the text; on a terminal, $VISUAL or $EDITOR is
-started. Text and header are UTF-8.
+Without a text, standard input is the text; on a terminal, $VISUAL or $EDITOR
+is started. Text and header are UTF-8.
 
-On success, prints what the server said: the mail's id there. Recipients that it
-refuses are told one by one on standard error; the others get the mail. Ends with 0 if
-all were taken, 69 if one was refused for good, 75 if trying again may help, 77 if the
-login was refused.
+On success, prints what the server said: the mail's id there. Recipients that
+it refuses are told one by one on standard error; the others get the mail. Ends
+with 0 if all were taken, 69 if one was refused for good, 75 if trying again
+may help, 77 if the login was refused.
 
 Examples:
   fastsmtp send --to alice@example.com --subject Lunch 'At noon?'

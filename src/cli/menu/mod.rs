@@ -54,9 +54,9 @@ const USER: &str = "Sign in as this user, without being asked";
 
 const AFTER: &str = "\
 Signs in with an address, then asks what to do: 1 compose, 2 view the mailbox,
-3 exit. While composing, a line that is a single '.' ends the text. While viewing,
-a number reads a mail, 'd' and a number removes it after a question, Enter goes
-back. Ctrl-C goes back to the menu, Ctrl-D leaves.
+3 exit. While composing, a line that is a single '.' ends the text. While
+viewing, a number reads a mail, 'd' and a number removes it after a question,
+Enter goes back. Ctrl-C goes back to the menu, Ctrl-D leaves.
 
 In a data directory no password is asked for: who may read it may. At a server
 the password is what POP3 and SMTP log in with; after three wrong ones it ends
@@ -68,8 +68,8 @@ Examples:
       asks who you are, and sends to 127.0.0.1:2525
   fastsmtp menu --server mail.example.com --user alice@example.com
       views by POP3 (110, STARTTLS), sends by submission (587, STARTTLS)
-  fastsmtp menu --server mail.example.com:995 --smtp-server mail.example.com:465
-      both in TLS from the start
+  fastsmtp menu --server mail.example.com --tls implicit
+      both in TLS from the start (995 and 465)
   printf '%s\\n' alice@example.com 2 1 '' 3 | fastsmtp menu --data /tmp/mail
       shows alice's first mail";
 
