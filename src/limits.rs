@@ -90,7 +90,8 @@ pub const FIELD_READ_MAX: usize = 16 * 1024;
 pub const PARTS_DEPTH_MAX: usize = 32;
 /// Parts of a mail that its reader opens: a tree of a million parts is not for reading.
 pub const PARTS_MAX: usize = 10_000;
-/// Octets of a mail that a reader of mail takes into memory to decode it; beyond, there is its exact content only.
+/// Octets of a mail that a reader of mail takes into memory to decode or search it; of a larger one there is the exact
+/// content only.
 pub const MAIL_READ_MAX: u64 = 512 * 1024 * 1024;
 /// Octets of an attachment's file name: it fits every file system with `-9999` before its ending.
 pub const ATTACHMENT_NAME_MAX: usize = 150;

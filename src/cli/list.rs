@@ -74,7 +74,7 @@ fn matching(mailbox: &mut Mailbox, entries: Vec<Entry>, wanted: &Wanted) -> Resu
     let mut matching = Vec::new();
     for entry in entries {
         progress.step();
-        if mailbox.content(&entry)?.is_some_and(|content| wanted.is_in(&content)) {
+        if mailbox.beginning(&entry)?.is_some_and(|content| wanted.is_in(&content)) {
             matching.push(entry);
         }
     }

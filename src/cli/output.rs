@@ -32,7 +32,7 @@ pub fn printable_lines(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     for line in text.split_inclusive(['\n', '\t']) {
         let end = line.len() - usize::from(line.ends_with(['\n', '\t']));
-        out.push_str(&printable(line[..end].as_bytes()));
+        out.push_str(&printable(&line.as_bytes()[..end]));
         out.push_str(&line[end..]);
     }
     out

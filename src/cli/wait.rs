@@ -149,7 +149,7 @@ impl Watch {
         if self.wanted.is_anything() {
             return Ok(Some(true));
         }
-        Ok(mailbox.content(entry)?.map(|content| self.wanted.is_in(&content)))
+        Ok(mailbox.beginning(entry)?.map(|content| self.wanted.is_in(&content)))
     }
 }
 

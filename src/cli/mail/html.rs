@@ -172,7 +172,7 @@ fn push_decoded(out: &mut String, text: &str) {
         out.push_str(&rest[..start]);
         rest = &rest[start..];
         let end = rest.bytes().take(REFERENCE_MAX).position(|octet| octet == b';').map_or(1, |at| at + 1);
-        add_html_token(out, rest[..end].as_bytes(), false);
+        add_html_token(out, &rest.as_bytes()[..end], false);
         rest = &rest[end..];
     }
     out.push_str(rest);

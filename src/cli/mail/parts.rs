@@ -15,7 +15,7 @@ use std::collections::HashSet;
 
 use fastsmtp::limits::{PARTS_DEPTH_MAX, PARTS_MAX};
 use mail_parser::ContentType;
-use mail_parser::decoders::base64::base64_decode_stream;
+use mail_parser::decoders::base64 as mime_base64;
 use mail_parser::decoders::charsets::map::charset_decoder;
 use mail_parser::decoders::quoted_printable::quoted_printable_decode;
 
@@ -183,7 +183,7 @@ impl<'a> Leaf<'a> {
             Encoding::Identity => None,
             Encoding::Base64 => {
                 let said = self.body.iter().filter(|octet| is_base64(**octet));
-                base64_decode_stream(said, self.body.len(), u8::MAX)
+                mime_base64::base64_decode_stream(said, self.body.len(), u8::MAX)
             }
             Encoding::QuotedPrintable => quoted_printable_decode(self.body),
         };

@@ -106,16 +106,16 @@ fn a_mail_that_was_made_to_exhaust_its_reader_does_not() {
     };
     assert!(text(&deep(20)).ends_with("deep\n"));
     assert!(!text(&deep(10_000)).is_empty());
-    // A million parts, each with a boundary that is not there; messages within messages.
+    // Many parts, each with a boundary that is not there; messages within messages.
     let part = "--b\nContent-Type: multipart/mixed; boundary=no\n\n";
-    let many = format!("Content-Type: multipart/mixed; boundary=b\n\n{}", part.repeat(100_000));
+    let many = format!("Content-Type: multipart/mixed; boundary=b\n\n{}", part.repeat(20_000));
     assert!(Mail::of(many.as_bytes()).parts.attachments().count() <= fastsmtp::limits::PARTS_MAX);
-    let nested = "Content-Type: message/rfc822\n\n".repeat(100_000);
+    let nested = "Content-Type: message/rfc822\n\n".repeat(20_000);
     assert_eq!(attachments(&nested).len(), 1);
     // Fields that cost more than in proportion, were they read whole.
     for field in ["Subject: ", "From: ", "Content-Type: a/b; ", "Date: "] {
         for filling in ["=?utf-8?q?", "x*0=1;", "<(\"", "\n ", "a@b,"] {
-            let mail = format!("{field}{}\n\n", filling.repeat(1_000_000 / filling.len()));
+            let mail = format!("{field}{}\n\n", filling.repeat(300_000 / filling.len()));
             assert_eq!(text(&mail).trim(), "");
         }
     }

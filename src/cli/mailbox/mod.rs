@@ -9,6 +9,8 @@ mod which;
 
 use std::io::Write;
 
+use fastsmtp::limits::MAIL_READ_MAX;
+
 use super::exit::{Exit, Failure};
 use super::mail::Summary;
 use super::output::printable;
@@ -94,15 +96,21 @@ impl Mailbox {
 
     /// The content of a mail, to be decoded; none if it is gone.
     pub fn content(&mut self, entry: &Entry) -> Result<Option<Vec<u8>>, Failure> {
-        if entry.octets > fastsmtp::limits::MAIL_READ_MAX {
+        if entry.octets > MAIL_READ_MAX {
             return Err(too_large(entry));
         }
-        let mut content = Bounded(Vec::new());
-        match self.copy(entry, &mut content) {
-            Ok(is_there) => Ok(is_there.then_some(content.0)),
-            Err(_) if content.0.len() as u64 > fastsmtp::limits::MAIL_READ_MAX => Err(too_large(entry)),
-            Err(failure) => Err(failure),
+        let mut content = Beginning::default();
+        match self.copy(entry, &mut content)? {
+            true if content.is_cut => Err(too_large(entry)),
+            true => Ok(Some(content.octets)),
+            false => Ok(None),
         }
+    }
+
+    /// The content of a mail, to be searched, or its beginning if it is too large to be decoded; none if it is gone.
+    pub fn beginning(&mut self, entry: &Entry) -> Result<Option<Vec<u8>>, Failure> {
+        let mut content = Beginning::default();
+        Ok(self.copy(entry, &mut content)?.then_some(content.octets))
     }
 
     /// Notes that a mail was seen. A server does not take that by POP3.
@@ -145,22 +153,26 @@ pub fn gone(entry: &Entry) -> Failure {
 }
 
 fn too_large(entry: &Entry) -> Failure {
-    let (number, most) = (entry.number, fastsmtp::limits::MAIL_READ_MAX >> 20);
+    let (number, most) = (entry.number, MAIL_READ_MAX >> 20);
     Failure::new(
         Exit::Data,
         format!("mail {number} is larger than {most} MiB, too large to be shown; --raw copies it as it is"),
     )
 }
 
-/// At most as much as a reader takes into memory, and a little more to tell that it was too much.
-struct Bounded(Vec<u8>);
+/// As much of a mail as a reader takes into memory; the rest is dropped.
+#[derive(Default)]
+struct Beginning {
+    octets: Vec<u8>,
+    is_cut: bool,
+}
 
-impl Write for Bounded {
+impl Write for Beginning {
     fn write(&mut self, octets: &[u8]) -> std::io::Result<usize> {
-        if self.0.len() as u64 > fastsmtp::limits::MAIL_READ_MAX {
-            return Err(std::io::ErrorKind::FileTooLarge.into());
-        }
-        self.0.extend_from_slice(octets);
+        let room = MAIL_READ_MAX.saturating_sub(self.octets.len() as u64);
+        let kept = octets.len().min(usize::try_from(room).unwrap_or(usize::MAX));
+        self.octets.extend_from_slice(&octets[..kept]);
+        self.is_cut |= kept < octets.len();
         Ok(octets.len())
     }
 

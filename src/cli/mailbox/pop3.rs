@@ -4,6 +4,7 @@
 //! A server is not trusted: a line has [`POP3_ANSWER_LINE_MAX`] octets at the most, an answer of several lines as many as the caller
 //! allows, and a mail ends at CRLF `.` CRLF and nowhere else.
 
+use std::collections::HashMap;
 use std::fmt;
 use std::io::{self, ErrorKind, Read, Write};
 
@@ -13,6 +14,8 @@ use fastsmtp::wire::sasl::{self, Key, SaslError, Scram};
 /// A session with a server, from its greeting on.
 pub struct Client<S> {
     stream: S,
+    /// Where the stream reads to.
+    arriving: Vec<u8>,
     received: Vec<u8>,
     /// How much of `received` is read.
     taken: usize,
@@ -84,7 +87,8 @@ pub struct Drop {
 impl<S: Read + Write> Client<S> {
     /// Takes the greeting.
     pub fn greet(stream: S) -> Result<Client<S>, Error> {
-        let mut client = Client { stream, received: Vec::new(), taken: 0, can_pipeline: false };
+        let arriving = vec![0; RECEIVED_AT_ONCE];
+        let mut client = Client { stream, arriving, received: Vec::new(), taken: 0, can_pipeline: false };
         client.answer("its greeting")?;
         Ok(client)
     }
@@ -189,19 +193,25 @@ impl<S: Read + Write> Client<S> {
     /// All mails, by number, with their ids.
     pub fn list(&mut self) -> Result<Vec<Drop>, Error> {
         let mut sizes = Vec::new();
-        let mut ids = std::collections::HashMap::new();
+        let mut ids = HashMap::new();
         if self.can_pipeline {
             self.send("LIST\r\nUIDL")?;
         } else {
             self.send("LIST")?;
         }
         self.answer("LIST")?;
-        self.lines(POP3_MAILS_MAX, |_, line| Ok(sizes.push(pair::<u64>(line)?)))?;
+        self.lines(POP3_MAILS_MAX, |_, line| {
+            sizes.push(pair::<u64>(line)?);
+            Ok(())
+        })?;
         if !self.can_pipeline {
             self.send("UIDL")?;
         }
         self.answer("UIDL")?;
-        self.lines(POP3_MAILS_MAX, |_, line| Ok(ids.extend([pair::<String>(line)?])))?;
+        self.lines(POP3_MAILS_MAX, |_, line| {
+            ids.extend([pair::<String>(line)?]);
+            Ok(())
+        })?;
         let mut drops = Vec::with_capacity(sizes.len());
         for (number, octets) in sizes {
             let id = ids.remove(&number).ok_or(Error::Garbage("LIST has a mail that UIDL has not"))?;
@@ -300,13 +310,12 @@ impl<S: Read + Write> Client<S> {
     fn fill(&mut self) -> Result<(), Error> {
         self.received.drain(..self.taken);
         self.taken = 0;
-        let start = self.received.len();
-        self.received.resize(start + RECEIVED_AT_ONCE, 0);
-        let count = self.stream.read(&mut self.received[start..]);
-        self.received.truncate(start + *count.as_ref().unwrap_or(&0));
-        match count {
+        match self.stream.read(&mut self.arriving) {
             Ok(0) => Err(Error::Closed),
-            Ok(_) => Ok(()),
+            Ok(count) => {
+                self.received.extend_from_slice(&self.arriving[..count]);
+                Ok(())
+            }
             Err(error) if error.kind() == ErrorKind::Interrupted => Ok(()),
             Err(error) => Err(Error::Stream(error)),
         }
