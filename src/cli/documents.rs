@@ -135,7 +135,7 @@ fn sections(text: &str) -> String {
     let mut are_examples = false;
     for line in text.lines() {
         let indent = line.len() - line.trim_start().len();
-        let is_continued = page.text.ends_with("\\e\\fR\n");
+        let is_continued = ["\\e\\fR\n", "|\\fR\n"].iter().any(|end| page.text.ends_with(end));
         match line.trim_start() {
             "" => {
                 page.enter(Block::Prose);
@@ -296,10 +296,11 @@ fine
         fn wide(command: &Command) -> Vec<String> {
             let after = command.get_after_long_help().or_else(|| command.get_after_help());
             let after = after.map(ToString::to_string).unwrap_or_default();
-            // A page has examples five columns further to the right.
+            // A page has the examples' commands five columns further to the right.
             let examples = after.split_once("Examples:\n").map_or("", |(_, examples)| examples);
-            let examples = examples.lines().take_while(|line| !line.is_empty()).filter(|line| line.chars().count() > 75);
-            let too_wide = after.lines().filter(|line| line.chars().count() > 80).chain(examples);
+            let commands = examples.lines().take_while(|line| !line.is_empty());
+            let commands = commands.filter(|line| !line.starts_with("      ") && line.chars().count() > 75);
+            let too_wide = after.lines().filter(|line| line.chars().count() > 80).chain(commands);
             let below = command.get_subcommands().flat_map(wide);
             too_wide.map(str::to_owned).chain(below).collect()
         }

@@ -27,19 +27,21 @@ fn after() -> String {
         "\
 {WHICH}
 
-Shows header fields and text, decoded; HTML as text. Nothing that a mail has can
-steer the terminal: control characters are shown like \\x1b. Afterwards the mail is
-marked as seen (from new/ to cur/), unless --peek is said or it came by POP3.
+Shows header fields and text, decoded; HTML as text. Nothing that a mail has
+can steer the terminal: control characters are shown like \\x1b. Afterwards the
+mail is marked as seen (from new/ to cur/), unless --peek is said or it came by
+POP3.
 
 {}
-And: version (1), headers (a list of {{name, value}}), text, attachments (a list of
-{{name, type, size, saved}}; saved is the file's name in --save DIR, or null).
+And: version (1), headers (a list of {{name, value}}), text, attachments (a list
+of {{name, type, size, saved}}; saved is the file's name in --save DIR, or null).
 
 Examples:
   fastsmtp read bob@example.com last --data /tmp/mail
   fastsmtp read bob@example.com 3 --save /tmp/attachments
   fastsmtp read bob@example.com 3 --raw > mail.eml
-  fastsmtp read bob@example.com 1 --server mail.example.com --json | jq -r .text",
+  fastsmtp read bob@example.com 1 --server mail.example.com --json |
+      jq -r .text",
         json::EXPLAINED
     )
 }

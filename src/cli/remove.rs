@@ -28,8 +28,8 @@ no mail, and none is removed.
 
 Examples:
   fastsmtp remove bob@example.com 1 3-7 last --data /tmp/mail
-  fastsmtp list bob@example.com --match newsletter --json | jq -r '.mails[].id' |
-      xargs -r fastsmtp remove bob@example.com"
+  fastsmtp list bob@example.com --match newsletter --json |
+      jq -r '.mails[].id' | xargs -r fastsmtp remove bob@example.com"
     )
 }
 

@@ -92,7 +92,7 @@ Examples:
                 --to bob@example.org --subject 'Hello'
       submits by way of port 587, asks for the password, and starts the editor
   fastsmtp send --server localhost:587 --ca fastsmtp-data/tls-cert.pem \\
-                --user alice@example.com --to bob@example.com --verbose Test
+                --user alice@example.com --to bob@example.com -v Test
       trusts a server's certificate of its own making, and shows the dialogue
   fastsmtp send --eml saved.eml --to archive@example.com";
 

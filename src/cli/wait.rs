@@ -34,16 +34,17 @@ pub struct Wait {
 }
 
 const AFTER: &str = "\
-A mail that is there already will do, and of several the newest is shown. Shown, it
-is marked as seen, unless --peek is said: with --new, each 'wait' gives another one.
-A mailbox that has never had mail is waited for. The Maildir is looked at twenty
-times a second, a server once a second. If nothing came in time, the exit code is 75.
+A mail that is there already will do, and of several the newest is shown. Shown,
+it is marked as seen, unless --peek is said: with --new, each 'wait' gives
+another one. A mailbox that has never had mail is waited for. The Maildir is
+looked at twenty times a second, a server once a second. If nothing came in
+time, the exit code is 75.
 The document of --json is that of 'fastsmtp read'.
 
 Examples:
-  fastsmtp wait bob@example.com --match 'confirm your address' --data /tmp/mail
-  link=$(fastsmtp wait bob@example.com --new --match confirm --timeout 1m --json |
-      jq -r .text | grep -o 'https://[^ )]*')";
+  fastsmtp wait bob@example.com --match 'confirm your address' --new
+  link=$(fastsmtp wait bob@example.com --match confirm --timeout 1m |
+      grep -o 'https://[^ )]*')";
 
 /// Does what is asked.
 pub fn run(asked: Wait) -> Result<(), Failure> {

@@ -12,8 +12,8 @@ const VERSION: u32 = 1;
 /// What `--help` says of both documents.
 pub const EXPLAINED: &str = "\
 Each mail in JSON has: number, id, date (RFC 3339, UTC; null if unknown), from
-({name, address} or null), to (a list of such), subject (or null), size (octets),
-new, seen (true or false; null over POP3, which does not tell).";
+({name, address} or null), to (a list of such), subject (or null), size
+(octets), new, seen (true or false; null over POP3, which does not tell).";
 
 /// A listing.
 pub fn listing(address: &str, mails: Vec<Value>) -> Value {
