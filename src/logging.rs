@@ -128,7 +128,7 @@ impl Shared {
             }
             let dropped = self.dropped.swap(0, Ordering::Relaxed);
             if dropped > 0 {
-                let event = format_args!("log lines dropped={dropped}: the reader of the log is too slow");
+                let event = format!("log lines dropped={dropped}: the reader of the log is too slow");
                 text.push_str(&line(SystemTime::now(), Level::Warn, &event));
             }
             let _nobody_to_tell = out.write_all(text.as_bytes()).and_then(|()| out.flush());
