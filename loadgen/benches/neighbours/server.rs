@@ -18,7 +18,9 @@ pub const PASSWORD: &str = "correct horse";
 pub struct Server {
     child: Child,
     pub address: SocketAddr,
-    _place: TempDir,
+    /// Where it listens for readers of mail, if it does.
+    pub pop3: Option<SocketAddr>,
+    place: TempDir,
 }
 
 /// Whose processor time comes first.
@@ -53,6 +55,11 @@ impl Server {
         Server::over(place, arguments)
     }
 
+    /// Its data directory.
+    pub fn data(&self) -> PathBuf {
+        self.place.path().join("data")
+    }
+
     /// Resident memory, in octets.
     pub fn resident(&self) -> Outcome<u64> {
         let status = fs::read_to_string(format!("/proc/{}/status", self.child.id()))?;
@@ -70,18 +77,20 @@ impl Server {
             .stderr(fs::File::create(place.path().join("log"))?)
             .spawn()?;
         let mut lines = BufReader::new(child.stdout.take().ok_or("no standard output")?).lines();
-        let mut address = None;
+        let (mut address, mut pop3) = (None, None);
         for line in lines.by_ref() {
             match line? {
                 line if line == "ready" => break,
                 line => {
-                    address = line.strip_prefix("listening smtp ").and_then(|it| it.parse().ok()).or(address)
+                    let told = |service| line.strip_prefix(service).and_then(|it| it.parse().ok());
+                    address = told("listening smtp ").or(address);
+                    pop3 = told("listening pop3 ").or(pop3);
                 }
             }
         }
         let address =
             address.ok_or_else(|| fs::read_to_string(place.path().join("log")).unwrap_or_default())?;
-        Ok(Server { child, address, _place: place })
+        Ok(Server { child, address, pop3, place })
     }
 
     /// Starts the generator against it.
