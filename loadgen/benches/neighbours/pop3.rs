@@ -17,7 +17,7 @@ pub fn run() -> Outcome<()> {
     let users: Vec<String> = (0..READERS).map(|number| format!("reader{number}@x.example")).collect();
     let everybody: Vec<String> = users.iter().cloned().chain(["small@x.example".to_owned()]).collect();
     let arguments = ["--listen-pop3", "127.0.0.1:0", "--allow-plaintext-auth"];
-    let server = Server::with_accounts(&everybody, &arguments)?;
+    let server = Server::with_like_accounts(&everybody, &arguments)?;
     put_mail(&server)?;
     let address = server.pop3.ok_or("there is no POP3")?;
     let small = "--conns 2 --rate 200 --warmup 1s --to small@x.example";
