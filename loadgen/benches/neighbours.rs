@@ -1,11 +1,12 @@
 //! What others do to a client of fastsmtp: what its replies wait for while other clients send large mail, or attack; what
 //! it costs to keep clients that do nothing; and what a client learns by the time that a no takes.
 //!
-//! `cargo bench -p loadgen --bench neighbours [-- large|attack|idle|timing]` builds what it needs, starts servers on
+//! `cargo bench -p loadgen --bench neighbours [-- large|pop3|attack|idle|timing]` builds what it needs, starts servers on
 //! loopback in a directory of their own, and prints a few lines of figures a scenario. The others have the lowest
 //! priority, for they belong on machines of their own; a machine that does something else is noise.
 //!
 //! - `large`: small mail at 200 messages a second, beside 200 messages of 50 MiB that begin at the same time.
+//! - `pop3`: the same small mail, beside 200 sessions that read mails of 10 MiB slowly.
 //! - `attack`: NOOP every millisecond, beside 50 clients a second that try wrong passwords and 200 a second that shake
 //!   hands in full.
 //! - `idle`: the memory of 1,000 sessions that wait for a command, in plain and in TLS.
@@ -18,6 +19,8 @@ mod attack;
 mod client;
 #[path = "neighbours/idle.rs"]
 mod idle;
+#[path = "neighbours/pop3.rs"]
+mod pop3;
 #[path = "neighbours/server.rs"]
 mod server;
 #[path = "neighbours/timing.rs"]
@@ -36,8 +39,13 @@ type Outcome<T> = Result<T, Box<dyn Error>>;
 type Scenario = fn() -> Outcome<()>;
 
 /// The scenarios by their names, in their order.
-const SCENARIOS: [(&str, Scenario); 4] =
-    [("large", large), ("attack", attack::run), ("idle", idle::run), ("timing", timing::run)];
+const SCENARIOS: [(&str, Scenario); 5] = [
+    ("large", large),
+    ("pop3", pop3::run),
+    ("attack", attack::run),
+    ("idle", idle::run),
+    ("timing", timing::run),
+];
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
@@ -69,6 +77,11 @@ fn run(wanted: &[&str]) -> Outcome<()> {
         .try_for_each(|(_, run)| run())
 }
 
+/// A figure of the generator's about what a 250 took, in milliseconds.
+fn accept_ms(report: &Value, figure: &str) -> f64 {
+    report.pointer(&format!("/phases/accept/{figure}")).and_then(Value::as_f64).unwrap_or(f64::NAN) / 1e3
+}
+
 /// Small mail beside large.
 fn large() -> Outcome<()> {
     let server = Server::start(&["--max-message-size", "60MiB"])?;
@@ -78,16 +91,13 @@ fn large() -> Outcome<()> {
     let senders = server.load(large, Priority::Others)?;
     let beside = report(server.load(&format!("{small} --duration 12s"), Priority::Own)?)?;
     let large = report(senders)?;
-    let accept = |report: &Value, figure: &str| -> f64 {
-        report.pointer(&format!("/phases/accept/{figure}")).and_then(Value::as_f64).unwrap_or(f64::NAN) / 1e3
-    };
     println!(
         "large: small mail's 250 p99 alone {:.1} ms, beside {:.1} ms ({:.1} times), p50 {:.1} and {:.1} ms; large mail: {} of 200 in {:.0} s",
-        accept(&alone, "p99_us"),
-        accept(&beside, "p99_us"),
-        accept(&beside, "p99_us") / accept(&alone, "p99_us"),
-        accept(&alone, "p50_us"),
-        accept(&beside, "p50_us"),
+        accept_ms(&alone, "p99_us"),
+        accept_ms(&beside, "p99_us"),
+        accept_ms(&beside, "p99_us") / accept_ms(&alone, "p99_us"),
+        accept_ms(&alone, "p50_us"),
+        accept_ms(&beside, "p50_us"),
         large["accepted"],
         large["elapsed_seconds"].as_f64().unwrap_or(f64::NAN),
     );

@@ -88,7 +88,7 @@ struct Maildrop {
     octets: usize,
     /// Whether the client was let in.
     is_open: bool,
-    /// Messages read to their end.
+    /// Messages read to their end, short ones by TOP too.
     popped: u64,
     removed: u64,
 }
@@ -516,3 +516,6 @@ fn refusal_of(maildrop: Option<&Maildrop>, error: &io::Error) -> Refusal {
     }
     Refusal::MESSAGE_UNREADABLE
 }
+
+#[cfg(test)]
+mod tests;

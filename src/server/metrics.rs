@@ -64,7 +64,7 @@ pub struct Counters {
     pub maildrops: u64,
     /// Those that were not, because another session had the mailbox.
     pub maildrops_in_use: u64,
-    /// Messages that POP3's clients read to their end.
+    /// Messages that POP3's clients read to their end, short ones by TOP too.
     pub popped: u64,
     /// Octets that they read.
     pub popped_octets: u64,
