@@ -53,6 +53,16 @@ fn a_list_shows_each_mail_on_a_line_of_eighty_columns_the_newest_last() {
 }
 
 #[test]
+fn a_listing_reads_long_headers_but_not_for_ever() {
+    let late = |fields: usize| format!("{}Subject: late\r\n\r\n", "X-Field: 0123456789\r\n".repeat(fields));
+    let bob = Bob::with(&[late(190).as_bytes(), late(1000).as_bytes(), late(5000).as_bytes()]);
+    let list = bob.json(&["list", "bob@example.com"]);
+    let subjects: Vec<&Value> = (0..3).map(|at| &list["mails"][at]["subject"]).collect();
+    assert_eq!(subjects, [&json!("late"), &json!("late"), &Value::Null], "4, 21 and 105 KiB");
+    assert_eq!(bob.json(&["read", "bob@example.com", "3"])["subject"], "late");
+}
+
+#[test]
 fn the_documents_for_programs_have_stable_keys() {
     let bob = Bob::with(&[PLAIN, ATTACHED]);
     let first = json!({

@@ -92,7 +92,7 @@ impl<'a> Parts<'a> {
             let boundary = kind.boundary.as_deref().filter(|_| node.depth < PARTS_DEPTH_MAX);
             let children = boundary.map(|boundary| split(body, boundary.as_bytes())).unwrap_or_default();
             if children.is_empty() {
-                leaves.push(Leaf::new(&fields, kind, &node, body, leaves.is_empty()));
+                leaves.push(Leaf::new(&fields, kind, &node, body, leaves.len()));
                 continue;
             }
             let is_alternative = kind.name == "multipart/alternative";
@@ -160,13 +160,14 @@ fn without_doubles(mut leaves: Vec<Leaf<'_>>) -> Vec<Leaf<'_>> {
 }
 
 impl<'a> Leaf<'a> {
-    fn new(fields: &Fields<'_>, kind: Kind, node: &Node<'_>, body: &'a [u8], is_first: bool) -> Leaf<'a> {
+    /// `place` is its number among the mail's leaves, from 0: the first is the text, even if it has a file's name.
+    fn new(fields: &Fields<'_>, kind: Kind, node: &Node<'_>, body: &'a [u8], place: usize) -> Leaf<'a> {
         let disposition = fields.kind("Content-Disposition");
         let is_attached =
             disposition.as_ref().is_some_and(|kind| kind.c_type.eq_ignore_ascii_case("attachment"));
         let name = attribute(disposition.as_ref(), "filename").or_else(|| kind.file.clone());
         let role = match &*kind.name {
-            _ if is_attached || (name.is_some() && !is_first) => Role::Attachment,
+            _ if is_attached || (name.is_some() && place > 0) => Role::Attachment,
             "text/plain" => Role::Text,
             "text/html" => Role::Html,
             // A multipart that holds none, or too deep a one: as it is.

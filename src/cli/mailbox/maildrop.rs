@@ -159,17 +159,17 @@ impl Maildrop {
     /// Connects, logs in and lists.
     pub fn open(login: &Rc<Login>) -> Result<Maildrop, Failure> {
         let mut client = login.client()?;
-        let drops = client.list().map_err(|error| login.failure(&error, Some(client.stream())))?;
-        let numbers = drops.iter().map(|drop| (drop.id.clone(), drop.number)).collect();
-        let entry = |(at, drop): (usize, super::pop3::Drop)| Entry {
+        let listed = client.list().map_err(|error| login.failure(&error, Some(client.stream())))?;
+        let numbers = listed.iter().map(|mail| (mail.id.clone(), mail.number)).collect();
+        let entry = |(at, mail): (usize, super::pop3::Listed)| Entry {
             number: at + 1,
             // Ours are the names of Maildir files, which begin with the time of arrival.
-            arrived: drop.id.ends_with(".fs").then(|| drop.id.split('.').next()?.parse().ok()).flatten(),
-            id: drop.id,
-            octets: drop.octets,
+            arrived: mail.id.ends_with(".fs").then(|| mail.id.split('.').next()?.parse().ok()).flatten(),
+            id: mail.id,
+            octets: mail.octets,
             state: State::Unknown,
         };
-        let entries = drops.into_iter().enumerate().map(entry).collect();
+        let entries = listed.into_iter().enumerate().map(entry).collect();
         Ok(Maildrop { client, entries, numbers, login: login.clone() })
     }
 
@@ -235,13 +235,13 @@ impl Login {
 
     fn secured_and_logged_in(&self, client: &mut Client<Connection>) -> Result<(), Failure> {
         let mut offered = self.step(client, Client::capabilities)?;
-        if !client.stream().is_secured() && self.is_tls_wanted(offered.tls)? {
+        if !client.stream().is_secured() && self.is_tls_wanted(&offered)? {
             self.step(client, |client| client.start_tls())?;
             self.settings.secure(client.stream_mut())?;
             offered = self.step(client, Client::capabilities)?;
         }
-        let may_reveal = client.stream().is_secured() || self.settings.clear == ClearText::Allowed;
-        let proof = offered.proof(may_reveal).ok_or_else(|| self.no_proof(&offered))?;
+        let clear = if client.stream().is_secured() { ClearText::Allowed } else { self.settings.clear };
+        let proof = offered.proof(clear).ok_or_else(|| self.no_proof(&offered, client.stream()))?;
         self.step(client, |client| match proof {
             Proof::Scram => {
                 let nonce = sasl::encode(&random_octets::<24>());
@@ -261,21 +261,24 @@ impl Login {
         result.map_err(|error| self.failure(&error, Some(client.stream())))
     }
 
-    fn is_tls_wanted(&self, is_offered: bool) -> Result<bool, Failure> {
+    fn is_tls_wanted(&self, offered: &Capabilities) -> Result<bool, Failure> {
         match self.settings.tls {
-            Tls::Starttls if !is_offered => {
+            Tls::Starttls if !offered.tls => {
                 let server = self.server();
                 let sentence = format!("{server} does not offer TLS; try --tls implicit with another port");
                 Err(Failure::new(Exit::Unavailable, sentence))
             }
-            Tls::Starttls | Tls::Auto => Ok(is_offered),
+            Tls::Starttls | Tls::Auto => Ok(offered.tls),
             Tls::Off | Tls::Implicit => Ok(false),
         }
     }
 
-    fn no_proof(&self, offered: &Capabilities) -> Failure {
+    fn no_proof(&self, offered: &Capabilities, connection: &Connection) -> Failure {
         let server = self.server();
-        let sentence = match offered.proof(true) {
+        let sentence = match offered.proof(ClearText::Allowed) {
+            None if !connection.is_secured() => format!(
+                "{server} offers no way to log in without TLS; leave out --tls off, or use its port for TLS with --tls implicit"
+            ),
             Some(_) => format!(
                 "{server} wants the password without TLS, for all between to read; use TLS, or say --allow-plaintext-auth"
             ),

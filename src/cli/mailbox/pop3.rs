@@ -9,6 +9,7 @@ use std::fmt;
 use std::io::{self, ErrorKind, Read, Write};
 
 use fastsmtp::limits::{POP3_ANSWER_LINE_MAX, POP3_MAILS_MAX, POP3_WINDOW};
+use fastsmtp::smtp::client::ClearText;
 use fastsmtp::wire::sasl::{self, Key, SaslError, Scram};
 
 /// A session with a server, from its greeting on.
@@ -64,17 +65,17 @@ pub enum Proof {
 }
 
 impl Capabilities {
-    /// The best that it offers; without TLS, only what keeps the password.
-    pub fn proof(&self, may_reveal: bool) -> Option<Proof> {
+    /// The best that it offers, or that keeps the password to ourselves.
+    pub fn proof(&self, clear: ClearText) -> Option<Proof> {
         let offered = [(self.scram, Proof::Scram), (self.plain, Proof::Plain), (self.user, Proof::User)];
-        let allowed = |proof: &Proof| may_reveal || *proof == Proof::Scram;
+        let allowed = |proof: &Proof| clear == ClearText::Allowed || *proof == Proof::Scram;
         offered.into_iter().find_map(|(is_offered, proof)| Some(proof).filter(allowed).filter(|_| is_offered))
     }
 }
 
-/// A mail of a maildrop.
+/// A mail of a maildrop, as the server lists it.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Drop {
+pub struct Listed {
     /// Its number in this session.
     pub number: usize,
     /// What names it in all sessions.
@@ -191,7 +192,7 @@ impl<S: Read + Write> Client<S> {
     }
 
     /// All mails, by number, with their ids.
-    pub fn list(&mut self) -> Result<Vec<Drop>, Error> {
+    pub fn list(&mut self) -> Result<Vec<Listed>, Error> {
         let mut sizes = Vec::new();
         let mut ids = HashMap::new();
         if self.can_pipeline {
@@ -212,12 +213,12 @@ impl<S: Read + Write> Client<S> {
             ids.extend([pair::<String>(line)?]);
             Ok(())
         })?;
-        let mut drops = Vec::with_capacity(sizes.len());
+        let mut listed = Vec::with_capacity(sizes.len());
         for (number, octets) in sizes {
             let id = ids.remove(&number).ok_or(Error::Garbage("LIST has a mail that UIDL has not"))?;
-            drops.push(Drop { number, id, octets });
+            listed.push(Listed { number, id, octets });
         }
-        Ok(drops)
+        Ok(listed)
     }
 
     /// The headers of these mails, at most `header_max` octets of each. None for a mail that it does not give.

@@ -50,19 +50,22 @@ fn capabilities_are_read_and_a_server_without_has_user() {
     for mut client in clients(PIPELINING) {
         let expected = Capabilities { tls: true, scram: true, plain: true, user: false };
         assert_eq!(client.capabilities().unwrap(), expected);
-        assert_eq!(expected.proof(true), Some(Proof::Scram));
+        assert_eq!(expected.proof(ClearText::Allowed), Some(Proof::Scram));
     }
     for mut client in clients("-ERR what?\r\n") {
         let offered = client.capabilities().unwrap();
-        assert_eq!((offered.proof(true), offered.proof(false)), (Some(Proof::User), None));
+        assert_eq!(
+            (offered.proof(ClearText::Allowed), offered.proof(ClearText::Refused)),
+            (Some(Proof::User), None)
+        );
     }
 }
 
 #[test]
 fn a_list_has_size_and_id_of_each_mail() {
     let expected = vec![
-        Drop { number: 1, id: "7.aa.fs".into(), octets: 120 },
-        Drop { number: 3, id: ".b".into(), octets: 4 },
+        Listed { number: 1, id: "7.aa.fs".into(), octets: 120 },
+        Listed { number: 3, id: ".b".into(), octets: 4 },
     ];
     let answers = "+OK\r\n1 120\r\n3 4\r\n.\r\n+OK\r\n1 7.aa.fs\r\n3 .b\r\n.\r\n";
     for mut client in clients(answers) {
