@@ -8,7 +8,7 @@
 //! A refusal of single recipients is part of the [`Outcome`]; whatever keeps the mail from everybody is a [`Failure`], and
 //! nothing that the server said gets into either unescaped, nor a password that it repeated.
 
-use std::io::{ErrorKind, Read, Write};
+use std::io::{self, ErrorKind, Read, Write};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -175,7 +175,9 @@ impl Courier<'_> {
     fn converse(&mut self) -> Result<Outcome, Failure> {
         let mut buffer = vec![0; RECEIVED_AT_ONCE];
         loop {
-            self.speak(&mut buffer)?;
+            if let Err(error) = self.speak() {
+                return self.last_words(&error, &mut buffer);
+            }
             let count = self.receive(&mut buffer)?;
             if let Some(outcome) = self.hear(&buffer[..count])? {
                 return Ok(outcome);
@@ -184,37 +186,32 @@ impl Courier<'_> {
     }
 
     /// Says all that there is to say.
-    fn speak(&mut self, buffer: &mut [u8]) -> Result<(), Failure> {
+    fn speak(&mut self) -> io::Result<()> {
         loop {
             let [first, second] = self.client.output();
             let next = if first.is_empty() { second } else { first };
             if next.is_empty() {
-                return self.connection.flush().map_err(|error| self.failure(&error));
+                return self.connection.flush();
             }
-            match self.connection.write(next) {
-                Ok(count) => {
-                    self.dialogue.said(&next[..count]);
-                    self.client.sent(count);
-                }
-                Err(error) if error.kind() == ErrorKind::Interrupted => {}
-                Err(error) => return Err(self.last_words(&error, buffer)),
-            }
+            let count = self.connection.write(next)?;
+            self.dialogue.said(&next[..count]);
+            self.client.sent(count);
         }
     }
 
     /// What a write that failed comes to. A server that refuses in the midst of the mail data and hangs up makes our writes
     /// fail, but what it said is still there.
-    fn last_words(&mut self, error: &std::io::Error, buffer: &mut [u8]) -> Failure {
+    fn last_words(&mut self, error: &io::Error, buffer: &mut [u8]) -> Result<Outcome, Failure> {
         let failure = self.failure(error);
         if error.kind() == ErrorKind::TimedOut {
-            return failure;
+            return Err(failure);
         }
         while let Ok(count @ 1..) = self.connection.read(buffer) {
-            if let Err(refusal) = self.hear(&buffer[..count]) {
-                return refusal;
+            if let Some(outcome) = self.hear(&buffer[..count])? {
+                return Ok(outcome);
             }
         }
-        failure
+        Err(failure)
     }
 
     fn receive(&mut self, buffer: &mut [u8]) -> Result<usize, Failure> {
@@ -339,7 +336,7 @@ impl Courier<'_> {
         }
         self.client.quit();
         let mut buffer = [0; 1024];
-        let _ = self.speak(&mut buffer);
+        let _ = self.speak();
         if let Ok(count @ 1..) = self.connection.read(&mut buffer)
             && let Ok(Some(heard)) = self.next(&mut &buffer[..count])
         {
@@ -348,7 +345,7 @@ impl Courier<'_> {
     }
 
     /// What an error of the connection comes to.
-    fn failure(&self, error: &std::io::Error) -> Failure {
+    fn failure(&self, error: &io::Error) -> Failure {
         let Failure { exit, sentence } = self.connection.failure(error);
         match self.stands {
             Stands::Sent => Failure::new(
