@@ -131,7 +131,9 @@ enum Stands {
     Greeting,
     /// In the mail's transaction.
     Transaction,
-    /// The mail's data is on its way: what becomes of it, only the reply tells.
+    /// The mail's data is being said.
+    Data,
+    /// All of it is: what becomes of it, only the reply tells.
     Sent,
 }
 
@@ -177,6 +179,9 @@ impl Courier<'_> {
         loop {
             if let Err(error) = self.speak() {
                 return self.last_words(&error, &mut buffer);
+            }
+            if self.stands == Stands::Data {
+                self.stands = Stands::Sent;
             }
             let count = self.receive(&mut buffer)?;
             if let Some(outcome) = self.hear(&buffer[..count])? {
@@ -238,7 +243,7 @@ impl Courier<'_> {
             } else if self.client.is_idle() || self.client.is_over() {
                 match self.stands {
                     Stands::Greeting => self.start()?,
-                    Stands::Transaction | Stands::Sent => return self.outcome().map(Some),
+                    Stands::Transaction | Stands::Data | Stands::Sent => return self.outcome().map(Some),
                 }
             }
         }
@@ -262,7 +267,7 @@ impl Courier<'_> {
             (Phase::Auth, _) if !is_positive && !is_over => return Err(self.login_refused(&said)),
             (Phase::Rcpt, Some(recipient)) => self.answers.recipients[recipient] = Some(said.clone()),
             (Phase::Mail, _) if !is_positive => self.answers.sender = Some(said.clone()),
-            (Phase::Data, _) if is_positive && self.is_for_somebody() => self.stands = Stands::Sent,
+            (Phase::Data, _) if is_positive && self.is_for_somebody() => self.stands = Stands::Data,
             (Phase::Data | Phase::Accept, _) if self.is_for_somebody() => {
                 self.answers.mail = Some(said.clone())
             }
@@ -348,11 +353,10 @@ impl Courier<'_> {
     fn failure(&self, error: &io::Error) -> Failure {
         let Failure { exit, sentence } = self.connection.failure(error);
         match self.stands {
-            Stands::Sent => Failure::new(
-                exit,
-                format!("{sentence}; whether it has the mail nobody knows: look before you do"),
-            ),
-            Stands::Greeting | Stands::Transaction => Failure { exit, sentence },
+            Stands::Sent => {
+                Failure::new(exit, format!("{sentence}; it may have taken the mail all the same"))
+            }
+            Stands::Greeting | Stands::Transaction | Stands::Data => Failure { exit, sentence },
         }
     }
 }
