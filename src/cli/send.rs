@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 
 use clap::Args;
 use fastsmtp::limits::{SEND_FILE_MAX, SEND_TEXT_MAX};
-use fastsmtp::smtp::{Address, Envelope};
+use fastsmtp::smtp::Envelope;
 use fastsmtp::units::size_text;
 
 use super::compose::{self, Attachment, ComposeError, Draft, Field, Mailbox, Stamp};
@@ -19,7 +19,7 @@ use super::editor::{self, Written};
 use super::eml::Eml;
 use super::exit::{Exit, Failure};
 use super::output::{exit_of, print, printable};
-use super::sending::{self, Outcome, Said};
+use super::sending::{self, Outcome, Recipient, Said};
 use crate::machine::{self, Machine};
 
 /// What `fastsmtp send` is asked.
@@ -256,21 +256,21 @@ fn tell(outcome: &Outcome, server: &str) -> Result<(), Failure> {
     {
         print(format!("{}\n", said.text).as_bytes())?;
     }
-    let refused: Vec<_> = recipients.iter().filter(|recipient| !recipient.said.is_positive()).collect();
-    let Some(exit) = exit_of_refusals(refused.iter().map(|recipient| &recipient.said)) else { return Ok(()) };
-    if let Some(said) = mail
-        && !said.is_positive()
-    {
-        return Err(Failure::new(exit, format!("{server} refused the mail: {}", said.text)));
+    let refused = || recipients.iter().filter(|recipient| !recipient.said.is_positive());
+    let Some(exit) = exit_of_refusals(refused().map(|recipient| &recipient.said)) else { return Ok(()) };
+    let mail = mail.as_ref().filter(|said| !said.is_positive());
+    let alone = refused().filter(|recipient| Some(&recipient.said) != mail);
+    let mut sentences: Vec<String> = alone.map(|recipient| refusal(server, recipient)).collect();
+    sentences.extend(mail.map(|said| format!("{server} refused the mail: {}", said.text)));
+    let last = sentences.pop().expect("somebody was refused, or the mail");
+    for sentence in sentences {
+        crate::logging::say(&Failure::new(exit, sentence).to_string());
     }
-    let sentence = |address: &Address, said: &Said| {
-        format!("{server} refused {}: {}", printable(address.to_string().as_bytes()), said.text)
-    };
-    let (last, others) = refused.split_last().expect("somebody was refused");
-    for other in others {
-        crate::logging::say(&Failure::new(exit, sentence(&other.address, &other.said)).to_string());
-    }
-    Err(Failure::new(exit, sentence(&last.address, &last.said)))
+    Err(Failure::new(exit, last))
+}
+
+fn refusal(server: &str, Recipient { address, said }: &Recipient) -> String {
+    format!("{server} refused {}: {}", printable(address.to_string().as_bytes()), said.text)
 }
 
 /// How a program ends that was refused so; none if it was not.

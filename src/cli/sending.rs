@@ -8,7 +8,7 @@
 //! A refusal of single recipients is part of the [`Outcome`]; whatever keeps the mail from everybody is a [`Failure`], and
 //! nothing that the server said gets into either unescaped, nor a password that it repeated.
 
-use std::io::{ErrorKind, Read, Write};
+use std::io::{self, ErrorKind, Read, Write};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -131,7 +131,9 @@ enum Stands {
     Greeting,
     /// In the mail's transaction.
     Transaction,
-    /// The mail's data is on its way: what becomes of it, only the reply tells.
+    /// The mail's data is being said.
+    Data,
+    /// All of it is: what becomes of it, only the reply tells.
     Sent,
 }
 
@@ -175,7 +177,12 @@ impl Courier<'_> {
     fn converse(&mut self) -> Result<Outcome, Failure> {
         let mut buffer = vec![0; RECEIVED_AT_ONCE];
         loop {
-            self.speak(&mut buffer)?;
+            if let Err(error) = self.speak() {
+                return self.last_words(&error, &mut buffer);
+            }
+            if self.stands == Stands::Data {
+                self.stands = Stands::Sent;
+            }
             let count = self.receive(&mut buffer)?;
             if let Some(outcome) = self.hear(&buffer[..count])? {
                 return Ok(outcome);
@@ -184,37 +191,32 @@ impl Courier<'_> {
     }
 
     /// Says all that there is to say.
-    fn speak(&mut self, buffer: &mut [u8]) -> Result<(), Failure> {
+    fn speak(&mut self) -> io::Result<()> {
         loop {
             let [first, second] = self.client.output();
             let next = if first.is_empty() { second } else { first };
             if next.is_empty() {
-                return self.connection.flush().map_err(|error| self.failure(&error));
+                return self.connection.flush();
             }
-            match self.connection.write(next) {
-                Ok(count) => {
-                    self.dialogue.said(&next[..count]);
-                    self.client.sent(count);
-                }
-                Err(error) if error.kind() == ErrorKind::Interrupted => {}
-                Err(error) => return Err(self.last_words(&error, buffer)),
-            }
+            let count = self.connection.write(next)?;
+            self.dialogue.said(&next[..count]);
+            self.client.sent(count);
         }
     }
 
     /// What a write that failed comes to. A server that refuses in the midst of the mail data and hangs up makes our writes
     /// fail, but what it said is still there.
-    fn last_words(&mut self, error: &std::io::Error, buffer: &mut [u8]) -> Failure {
+    fn last_words(&mut self, error: &io::Error, buffer: &mut [u8]) -> Result<Outcome, Failure> {
         let failure = self.failure(error);
         if error.kind() == ErrorKind::TimedOut {
-            return failure;
+            return Err(failure);
         }
         while let Ok(count @ 1..) = self.connection.read(buffer) {
-            if let Err(refusal) = self.hear(&buffer[..count]) {
-                return refusal;
+            if let Some(outcome) = self.hear(&buffer[..count])? {
+                return Ok(outcome);
             }
         }
-        failure
+        Err(failure)
     }
 
     fn receive(&mut self, buffer: &mut [u8]) -> Result<usize, Failure> {
@@ -241,7 +243,7 @@ impl Courier<'_> {
             } else if self.client.is_idle() || self.client.is_over() {
                 match self.stands {
                     Stands::Greeting => self.start()?,
-                    Stands::Transaction | Stands::Sent => return self.outcome().map(Some),
+                    Stands::Transaction | Stands::Data | Stands::Sent => return self.outcome().map(Some),
                 }
             }
         }
@@ -265,7 +267,7 @@ impl Courier<'_> {
             (Phase::Auth, _) if !is_positive && !is_over => return Err(self.login_refused(&said)),
             (Phase::Rcpt, Some(recipient)) => self.answers.recipients[recipient] = Some(said.clone()),
             (Phase::Mail, _) if !is_positive => self.answers.sender = Some(said.clone()),
-            (Phase::Data, _) if is_positive && self.is_for_somebody() => self.stands = Stands::Sent,
+            (Phase::Data, _) if is_positive && self.is_for_somebody() => self.stands = Stands::Data,
             (Phase::Data | Phase::Accept, _) if self.is_for_somebody() => {
                 self.answers.mail = Some(said.clone())
             }
@@ -339,7 +341,7 @@ impl Courier<'_> {
         }
         self.client.quit();
         let mut buffer = [0; 1024];
-        let _ = self.speak(&mut buffer);
+        let _ = self.speak();
         if let Ok(count @ 1..) = self.connection.read(&mut buffer)
             && let Ok(Some(heard)) = self.next(&mut &buffer[..count])
         {
@@ -348,14 +350,13 @@ impl Courier<'_> {
     }
 
     /// What an error of the connection comes to.
-    fn failure(&self, error: &std::io::Error) -> Failure {
+    fn failure(&self, error: &io::Error) -> Failure {
         let Failure { exit, sentence } = self.connection.failure(error);
         match self.stands {
-            Stands::Sent => Failure::new(
-                exit,
-                format!("{sentence}; whether it has the mail nobody knows: look before you do"),
-            ),
-            Stands::Greeting | Stands::Transaction => Failure { exit, sentence },
+            Stands::Sent => {
+                Failure::new(exit, format!("{sentence}; it may have taken the mail all the same"))
+            }
+            Stands::Greeting | Stands::Transaction | Stands::Data => Failure { exit, sentence },
         }
     }
 }

@@ -115,6 +115,7 @@ mod tests {
     #[test]
     fn variables_that_are_not_for_the_server_are_left_alone() {
         let read = read_of(&[
+            ("FASTSMTP_SERVER", "mx.example.com"),
             ("FASTSMTP_PASSWORD", "secret"),
             ("FASTSMTP_PORT", "tcp://10.0.0.1:25"),
             ("FASTSMTP_PORT_25_TCP_ADDR", "10.0.0.1"),
