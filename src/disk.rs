@@ -10,7 +10,7 @@ use std::io::{self, IoSlice};
 use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::Path;
 
-use rustix::fs::{AtFlags, FallocateFlags, FlockOperation, Mode, OFlags};
+use rustix::fs::{AtFlags, FallocateFlags, FileType, FlockOperation, Mode, OFlags, RenameFlags};
 
 use crate::limits::IOV_MAX;
 
@@ -20,6 +20,11 @@ pub trait Disk: Send + Sync {
     fn open(&self, path: &Path, how: Open) -> io::Result<Box<dyn File>>;
     /// Renames a file, replacing what has that name. Durable after [`sync_dir`](Disk::sync_dir) of both directories.
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()>;
+    /// Renames a file. `AlreadyExists` if the name is taken. Durable as a rename is.
+    fn move_to(&self, from: &Path, to: &Path) -> io::Result<()> {
+        self.link(from, to)?;
+        self.remove(from)
+    }
     /// Gives a file a second name. `AlreadyExists` if the name is taken.
     fn link(&self, from: &Path, to: &Path) -> io::Result<()>;
     /// Removes a file's name.
@@ -29,7 +34,7 @@ pub trait Disk: Send + Sync {
     /// The names in a directory, in no order, without `.` and `..`; names that are not UTF-8 are left out: none of
     /// ours are.
     fn list(&self, path: &Path) -> io::Result<Vec<String>>;
-    /// A file's length in octets, without opening it where that is possible.
+    /// A file's length in octets, without opening it where that is possible. `InvalidInput` for what is no regular file.
     fn size_of(&self, path: &Path) -> io::Result<u64> {
         self.open(path, Open::Read)?.size()
     }
@@ -227,7 +232,7 @@ impl RealDisk {
 impl Disk for RealDisk {
     fn open(&self, path: &Path, how: Open) -> io::Result<Box<dyn File>> {
         let flags = match how {
-            Open::Read => OFlags::RDONLY,
+            Open::Read => OFlags::RDONLY | OFlags::NONBLOCK, // or a pipe would keep us until somebody writes
             Open::Write => OFlags::RDWR,
             Open::Create => OFlags::RDWR | OFlags::CREATE | OFlags::EXCL,
         } | OFlags::CLOEXEC
@@ -238,6 +243,15 @@ impl Disk for RealDisk {
 
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
         Ok(rustix::fs::renameat(&self.root, from, &self.root, to)?)
+    }
+
+    fn move_to(&self, from: &Path, to: &Path) -> io::Result<()> {
+        use rustix::io::Errno;
+        match rustix::fs::renameat_with(&self.root, from, &self.root, to, RenameFlags::NOREPLACE) {
+            // A file system that does not know it; there both names exist for a moment.
+            Err(Errno::INVAL | Errno::NOSYS) => self.link(from, to).and_then(|()| self.remove(from)),
+            renamed => Ok(renamed?),
+        }
     }
 
     fn link(&self, from: &Path, to: &Path) -> io::Result<()> {
@@ -268,6 +282,9 @@ impl Disk for RealDisk {
 
     fn size_of(&self, path: &Path) -> io::Result<u64> {
         let stat = rustix::fs::statat(&self.root, path, AtFlags::SYMLINK_NOFOLLOW)?;
+        if !FileType::from_raw_mode(stat.st_mode).is_file() {
+            return Err(io::ErrorKind::InvalidInput.into());
+        }
         Ok(u64::try_from(stat.st_size).unwrap_or(0))
     }
 
@@ -352,6 +369,30 @@ mod tests {
         assert_eq!(error.kind(), io::ErrorKind::AlreadyExists);
         let mode = |path| fs::metadata(root.path().join(path)).unwrap().permissions().mode() & 0o777;
         assert_eq!((mode("a/f"), mode("a")), (0o600, 0o700));
+    }
+
+    #[test]
+    fn a_file_that_is_moved_replaces_none() {
+        let (root, disk) = disk();
+        let path = |name: &str| root.path().join("a").join(name);
+        fs::write(path("f"), "f").unwrap();
+        fs::write(path("g"), "g").unwrap();
+        let error = disk.move_to(Path::new("a/f"), Path::new("a/g")).unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::AlreadyExists);
+        assert_eq!((fs::read(path("f")).unwrap(), fs::read(path("g")).unwrap()), (b"f".into(), b"g".into()));
+        disk.move_to(Path::new("a/f"), Path::new("a/h")).unwrap();
+        assert_eq!((fs::read(path("h")).unwrap(), path("f").exists()), (b"f".into(), false));
+    }
+
+    #[test]
+    fn only_a_regular_file_has_a_size() {
+        let (root, disk) = disk();
+        fs::write(root.path().join("a/f"), "four").unwrap();
+        std::os::unix::fs::symlink("f", root.path().join("a/link")).unwrap();
+        assert_eq!(disk.size_of(Path::new("a/f")).unwrap(), 4);
+        for other in ["a", "a/link"] {
+            assert_eq!(disk.size_of(Path::new(other)).unwrap_err().kind(), io::ErrorKind::InvalidInput);
+        }
     }
 
     #[test]

@@ -57,6 +57,8 @@ pub enum StartError {
     Locked(PathBuf),
     /// Spool and mailboxes lie on different file systems.
     TwoFileSystems(PathBuf),
+    /// Mail is to be read by users, and there is no accounts file: the service, and where the file would be.
+    NoUsers(Service, PathBuf),
     /// The log cannot be recovered.
     Recovery(RecoverError),
     /// The system refused something that every server needs.
@@ -108,6 +110,13 @@ impl fmt::Display for StartError {
             StartError::NoAccounts(path) => {
                 write!(f, "{}: there is no such accounts file; 'fastsmtp user add' makes it", path.display())
             }
+            StartError::NoUsers(service, path) => write!(
+                f,
+                "{}: mail is read by users, and there is no accounts file {}; 'fastsmtp user add' makes it, or leave {} away",
+                service.key(),
+                path.display(),
+                service.key()
+            ),
             StartError::Recovery(error) => write!(f, "cannot recover the spool: {error}"),
             StartError::System(error) => write!(f, "the system refused what every server needs: {error}"),
         }
@@ -122,11 +131,15 @@ pub enum Announcement {
     Listening(Service, SocketAddr),
     /// All listeners are there, recovery is over: connections are served.
     Ready,
+    /// The loop turns; as often as [`Setup::alive_every`] says, if it does.
+    Alive,
+    /// It was told to stop, and ends soon.
+    Stopping,
 }
 
 /// What a server is started with.
 pub struct Setup {
-    /// Where it listens, for what.
+    /// Where it listens, for what; of sockets that were handed over, their addresses.
     pub listen: Vec<(Service, SocketAddr)>,
     /// The directory of spool and mailboxes.
     pub data: PathBuf,
@@ -138,6 +151,8 @@ pub struct Setup {
     pub run_as: RunAs,
     /// What the server itself is told.
     pub options: Options,
+    /// How often it has to say that it is [alive](Announcement::Alive), at least.
+    pub alive_every: Option<Duration>,
 }
 
 /// Where the accounts are.
@@ -150,33 +165,43 @@ pub enum AccountsSource {
 }
 
 impl AccountsSource {
-    /// Whether a server could start with it.
-    pub fn check(&self) -> Result<(), StartError> {
-        self.start().map(drop)
+    /// Whether a server with these listeners could start with it.
+    pub fn check(&self, listen: &[(Service, SocketAddr)]) -> Result<(), StartError> {
+        self.start(listen).map(drop)
     }
 
     /// Looks at the file for the first time.
-    fn start(&self) -> Result<(Arc<Accounts>, AccountsFile), StartError> {
+    fn start(&self, listen: &[(Service, SocketAddr)]) -> Result<(Arc<Accounts>, AccountsFile), StartError> {
         let (AccountsSource::Named(path) | AccountsSource::Usual(path)) = self;
         let mut file = AccountsFile::new(path);
         let accounts = file.look().unwrap_or_else(|| Ok(Arc::default())).map_err(StartError::Accounts)?;
         match self {
             AccountsSource::Named(path) if !accounts.is_kept() => Err(StartError::NoAccounts(path.clone())),
+            AccountsSource::Usual(path) if !accounts.is_kept() => {
+                match listen.iter().find(|(service, _)| service.is_pop3()) {
+                    Some((service, _)) => Err(StartError::NoUsers(*service, path.clone())),
+                    None => Ok((accounts, file)),
+                }
+            }
             _ => Ok((accounts, file)),
         }
     }
 }
 
-/// Runs a server until a signal or a broken disk ends it. `announce` hears when it is ready.
-pub fn run(setup: &Setup, mut announce: impl FnMut(Announcement)) -> Result<End, StartError> {
-    let Setup { listen, data, accounts, certificate, run_as, options } = setup;
+/// Runs a server until a signal or a broken disk ends it. It listens at the sockets that are `handed` over, or binds its own
+/// if there are none. `announce` hears when it is ready, and what comes after.
+pub fn run(
+    setup: &Setup,
+    handed: Vec<(Service, std::net::TcpListener)>,
+    mut announce: impl FnMut(Announcement),
+) -> Result<End, StartError> {
+    let Setup { listen, data, accounts, certificate, run_as, options, alive_every } = setup;
     // Root binds, the user does all else. That a port is taken is told last: who starts a server twice is to hear that.
-    let bind = |(service, address): &(Service, SocketAddr)| Listener::bind(*service, *address);
-    let listeners: Result<Vec<Listener>, _> = listen.iter().map(bind).collect();
+    let listeners = listeners(listen, handed);
     become_user(run_as, data)?;
     let disk = open_data(data, options).map_err(|error| as_user(run_as, error))?;
     let listeners = listeners?;
-    let (accounts, accounts_file) = accounts.start()?;
+    let (accounts, accounts_file) = accounts.start(listen)?;
     let (certificate_files, tls) = start_tls(certificate.as_ref(), data, &disk, options)?.unzip();
     // From here on changes are seen, and SIGHUP is no reason to die: recovery may take its time.
     let watch = Watch::new(certificate_files, accounts_file);
@@ -198,7 +223,20 @@ pub fn run(setup: &Setup, mut announce: impl FnMut(Announcement)) -> Result<End,
         announce(Announcement::Listening(service, address));
     }
     announce(Announcement::Ready);
-    event_loop.run().map_err(StartError::System)
+    event_loop.run(*alive_every, &mut announce).map_err(StartError::System)
+}
+
+/// What connections come by.
+fn listeners(
+    listen: &[(Service, SocketAddr)],
+    handed: Vec<(Service, std::net::TcpListener)>,
+) -> Result<Vec<Listener>, StartError> {
+    if handed.is_empty() {
+        return listen.iter().map(|(service, address)| Listener::bind(*service, *address)).collect();
+    }
+    let adopt =
+        |(service, socket)| Listener::adopt(service, Socket::from(socket)).map_err(StartError::System);
+    handed.into_iter().map(adopt).collect()
 }
 
 /// Gives up root's rights, if there are any and somebody is named, and leaves them a data directory.
@@ -325,19 +363,24 @@ impl Listener {
     fn bind(service: Service, address: SocketAddr) -> Result<Listener, StartError> {
         let bound = || -> io::Result<Listener> {
             let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
-            socket.set_nonblocking(true)?;
             socket.set_reuse_address(true)?;
-            // Accepted sockets inherit it: replies go out at once, without a system call each.
-            socket.set_tcp_nodelay(true)?;
             if address.is_ipv6() {
                 socket.set_only_v6(true)?;
             }
             socket.bind(&address.into())?;
             socket.listen(LISTEN_BACKLOG)?;
-            let socket = TcpListener::from_std(socket.into());
-            Ok(Listener { address: socket.local_addr()?, socket, service, is_pending: true })
+            Listener::adopt(service, socket)
         };
         bound().map_err(|error| StartError::Listen(service, address, error))
+    }
+
+    /// A socket that listens already.
+    fn adopt(service: Service, socket: Socket) -> io::Result<Listener> {
+        socket.set_nonblocking(true)?;
+        // Accepted sockets inherit it: replies go out at once, without a system call each.
+        socket.set_tcp_nodelay(true)?;
+        let socket = TcpListener::from_std(socket.into());
+        Ok(Listener { address: socket.local_addr()?, socket, service, is_pending: true })
     }
 }
 
@@ -392,9 +435,14 @@ impl EventLoop {
         })
     }
 
-    fn run(&mut self) -> io::Result<End> {
+    fn run(
+        &mut self,
+        alive_every: Option<Duration>,
+        announce: &mut dyn FnMut(Announcement),
+    ) -> io::Result<End> {
         let mut events = Events::with_capacity(EVENTS_PER_TURN);
         let mut sleep = Some(Duration::ZERO);
+        let mut alive_at = alive_every.map(|_| Duration::ZERO);
         loop {
             match self.poll.poll(&mut events, sleep) {
                 Err(error) if error.kind() == ErrorKind::Interrupted => events.clear(),
@@ -405,7 +453,7 @@ impl EventLoop {
                 match event.token() {
                     WAKER => {}
                     SIGNALS => {
-                        if self.take_signals(now) {
+                        if self.take_signals(now, announce) {
                             return Ok(End::Interrupted);
                         }
                     }
@@ -437,7 +485,12 @@ impl EventLoop {
                 info!("counters {}", self.server.counters());
                 return Ok(end);
             }
-            sleep = self.sleep(turn.sleep, now);
+            if alive_at.is_some_and(|at| at <= now.monotonic) {
+                announce(Announcement::Alive);
+                alive_at = alive_every.map(|every| now.monotonic + every);
+            }
+            let until_alive = alive_at.map(|at| at.saturating_sub(now.monotonic));
+            sleep = [self.sleep(turn.sleep, now), until_alive].into_iter().flatten().min();
         }
     }
 
@@ -465,6 +518,7 @@ impl EventLoop {
             let Some(index) = self.next_listener() else { return };
             match self.listeners[index].socket.accept() {
                 Ok((stream, client)) => {
+                    let client = canonical(client);
                     let service = self.listeners[index].service;
                     if let Some(key) = self.server.accept(stream, client, service, now) {
                         self.register(key);
@@ -505,7 +559,7 @@ impl EventLoop {
         warn!("cannot accept connections: {error}; trying again in a moment");
         if self.spare.take().is_some() {
             if let Ok((stream, client)) = self.listeners[index].socket.accept() {
-                self.server.turn_away(stream, client, self.listeners[index].service);
+                self.server.turn_away(stream, canonical(client), self.listeners[index].service);
             }
             self.spare = File::open(SPARE).ok();
         }
@@ -513,7 +567,7 @@ impl EventLoop {
     }
 
     /// Does what signals ask for. True if the process is to end at once.
-    fn take_signals(&mut self, now: Now) -> bool {
+    fn take_signals(&mut self, now: Now, announce: &mut dyn FnMut(Announcement)) -> bool {
         let signals: Vec<i32> = self.signals.pending().collect();
         for signal in signals {
             match signal {
@@ -531,6 +585,7 @@ impl EventLoop {
                 _ if mem::replace(&mut self.is_stopping, true) => return true,
                 _ => {
                     info!("stopping: transactions and deliveries under way may end");
+                    announce(Announcement::Stopping);
                     self.listeners.clear();
                     self.server.stop(now);
                 }
@@ -544,6 +599,11 @@ impl Stream for TcpStream {
     fn shutdown_write(&mut self) -> io::Result<()> {
         self.shutdown(std::net::Shutdown::Write)
     }
+}
+
+/// A client's address; one of IPv4 as such, also where the socket, handed over, is of both families.
+fn canonical(client: SocketAddr) -> SocketAddr {
+    SocketAddr::new(client.ip().to_canonical(), client.port())
 }
 
 /// Since 1970.

@@ -78,6 +78,34 @@ pub const ARGON2_LANES_MAX: u32 = 16;
 pub const ARGON2_WORK_KIB_MIN: u64 = 32 * 1024;
 /// KiB times passes at the most, about a second: longer, and a worker is no longer there for the others.
 pub const ARGON2_WORK_KIB_MAX: u64 = 1024 * 1024;
+
+/// Octets of a mail that a listing reads at the most: headers are far shorter, and 100,000 mails are to take seconds.
+pub const HEADER_READ_MAX: usize = 64 * 1024;
+/// How many it reads first: enough for the header of most.
+pub const HEADER_READ_FIRST: usize = 4 * 1024;
+/// Octets of one field that a reader of mail decodes: 400 recipients. Decoding takes longer than in proportion to a field's
+/// length: much longer for those that are made for that.
+pub const FIELD_READ_MAX: usize = 16 * 1024;
+/// Levels of parts within parts that a reader of mail opens: each costs one more pass. Those of people have five.
+pub const PARTS_DEPTH_MAX: usize = 32;
+/// Parts of a mail that its reader opens: a tree of a million parts is not for reading.
+pub const PARTS_MAX: usize = 10_000;
+/// Octets of a mail that a reader of mail takes into memory to decode or search it; of a larger one there is the exact
+/// content only.
+pub const MAIL_READ_MAX: u64 = 512 * 1024 * 1024;
+/// Octets of an attachment's file name: it fits every file system with `-9999` before its ending.
+pub const ATTACHMENT_NAME_MAX: usize = 150;
+/// Files of one name that attachments may have in one directory.
+pub const ATTACHMENT_NAMESAKES_MAX: usize = 1000;
+/// Mailboxes among which a mistyped one is looked for.
+pub const MAILBOXES_COMPARED_MAX: usize = 100_000;
+/// Octets of a line that our POP3 client takes from a server, but for a mail's (RFC 2449 4 has 512; a SASL challenge more).
+pub const POP3_ANSWER_LINE_MAX: usize = AUTH_LINE_MAX;
+/// Mails of a maildrop that it lists: about 100 MiB of memory.
+pub const POP3_MAILS_MAX: usize = 1_000_000;
+/// Commands that it sends before it takes the answer to the first: their octets fit the server's receive buffer, so that no
+/// side waits for the other.
+pub const POP3_WINDOW: usize = 100;
 /// Octets of the accounts file; an account has about 350, so 150,000 of them.
 pub const ACCOUNTS_FILE_MAX: u64 = 64 * 1024 * 1024;
 /// Passwords that wait for their check, some 20 ms each where their hashes are of our own making: whoever comes last waits
@@ -93,6 +121,32 @@ pub const FAILED_LOGINS_PER_CONNECTION: u32 = 4;
 pub const UNKNOWN_RECIPIENTS_PER_CONNECTION: u32 = 10;
 /// Octets of an AUTH command with its CRLF; a longer first message waits for the server's 334 (RFC 4954 4).
 pub const AUTH_COMMAND_MAX: usize = 512;
+
+/// Octets of a POP3 command line with its CRLF. RFC 2449 4 wants 255; 7 more, and every name and password of
+/// [`CREDENTIAL_MAX`] fits behind USER and PASS. Of AUTH and its responses, [`AUTH_LINE_MAX`].
+pub const POP3_LINE_MAX: usize = 262;
+/// Mistakes of a client in one POP3 session; the last is its end. A program makes none, and a person who tries things by
+/// hand is told what is wrong each time.
+pub const POP3_ERRORS_MAX: u32 = 10;
+/// Octets of a message that a POP3 session asks for at once. Stuffed, they are at most twice as many, and wait in the
+/// outbox: a slow reader costs 32 KiB. Larger parts would save jobs, not time: each is read while nothing else is done for
+/// this client.
+pub const POP3_PART: usize = 16 * 1024;
+/// Octets of memory that such a part takes while it is read and stuffed: itself, and twice as much in the outbox.
+pub const POP3_READ_MEMORY: usize = 3 * POP3_PART;
+/// The part of the memory for mail that all maildrops together may have: mail that comes has three quarters of it whatever
+/// readers do. Half of theirs is for listings, of which one of 100,000 messages takes 20 MB, and half for messages on their way to
+/// clients; by default that is 32 MiB each, and so 680 parts at a time.
+pub const POP3_MEMORY_DIVISOR: u64 = 4;
+/// Seconds without a command after which somebody who reads mail is logged out, the least that RFC 1939 3 allows; nothing is
+/// removed then. Who has not logged in has what SMTP's clients have.
+pub const POP3_IDLE_SECS: u64 = 600;
+/// Seconds in which a client has to take what it is told at once, mostly a part of a message: 140 octets a second. A
+/// session that reads has no other bound, so that a mail of 10 MiB comes through at the end of any line; and the memory of
+/// its part is not held for ever.
+pub const POP3_PART_SECS: u64 = 120;
+/// Octets of a message's unique id (RFC 1939 7).
+pub const POP3_UID_MAX: usize = 70;
 
 /// Octets of plaintext, encrypted already, that wait for a TLS connection's stream: four full records, so that a large
 /// mail is encrypted as it goes out and not held twice.
@@ -292,6 +346,18 @@ pub const LOG_LINE_MAX: usize = 4096;
 /// Milliseconds that the end of the process waits for the log to be written.
 pub const LOG_FLUSH_MS: u64 = 2000;
 
+/// Milliseconds that a start waits for a service manager that does not read what it is told; later, nothing waits for it.
+pub const NOTIFY_WAIT_MS: u64 = 1000;
+
+/// Octets of one line that a program hands to the menu: lines of mail have at most 998, paragraphs without a break some more.
+pub const MENU_LINE_MAX: u64 = 64 * 1024;
+/// Lines that the menu remembers for the arrow keys.
+pub const MENU_HISTORY_MAX: usize = 100;
+/// Mails on a page of the menu's list: a terminal of 24 lines shows them all.
+pub const MENU_ROWS: usize = 20;
+/// Octets of a text that is composed in the menu. What is larger is a file, and for `send`.
+pub const COMPOSED_TEXT_MAX: usize = 1024 * 1024;
+
 /// Connections, whatever the descriptors allow: containers often allow a thousand million, which is no bound.
 pub const CONNECTIONS_MAX: usize = 1 << 20;
 /// Connections for which addresses are set aside at the start (20 MB of them): growing step by step would leave the
@@ -299,6 +365,21 @@ pub const CONNECTIONS_MAX: usize = 1 << 20;
 pub const CONNECTIONS_RESERVED: usize = 1 << 16;
 /// Descriptors kept from connections: listeners, poll, spool, log, mailboxes.
 pub const DESCRIPTORS_RESERVED: usize = 64;
+
+/// Seconds that a command waits for a server, in each step of the dialogue: people look at the terminal meanwhile. The least
+/// that RFC 5321 4.5.3.2 wants is minutes, for queues that nobody looks at: `--timeout` has that.
+pub const DIAL_TIMEOUT_SECS_DEFAULT: u64 = 30;
+/// Seconds that it waits for the reply to a mail, unless told otherwise (RFC 5321 4.5.3.2.6): who gives up earlier sends it
+/// twice.
+pub const DIAL_ACCEPT_SECS: u64 = 600;
+/// Octets of a file that `send` takes: no server takes mail as large, and a device never ends.
+pub const SEND_FILE_MAX: u64 = 1 << 30;
+/// Octets of a text that it takes: a longer one is a file to be attached.
+pub const SEND_TEXT_MAX: u64 = 64 << 20;
+/// Seconds that it waits for the reply to QUIT: whoever is asked nothing more owes us little.
+pub const DIAL_GOODBYE_SECS: u64 = 5;
+/// Milliseconds that each address of a server's is given at the least, when the time for all of them is nearly over.
+pub const DIAL_STEP_MS_MIN: u64 = 100;
 
 /// Octets of a configuration file; a larger one is some other file.
 pub const CONFIG_FILE_MAX: u64 = 1 << 20;
@@ -309,6 +390,13 @@ const _: () = assert!(COMMAND_LINE_MAX <= AUTH_LINE_MAX && AUTH_COMMAND_MAX <= A
 const _: () = assert!(SCRAM_FIRST_MAX > 240 + CREDENTIAL_MAX);
 const _: () =
     assert!((SCRAM_FIRST_MAX + 192) * 4 / 3 <= REPLY_MAX, "a challenge in base64, with our nonce and a salt");
+const _: () = assert!(POP3_LINE_MAX == "PASS \r\n".len() + CREDENTIAL_MAX && POP3_LINE_MAX <= AUTH_LINE_MAX);
+const _: () = assert!(BASE_NAME_MAX == POP3_UID_MAX, "a message's name is its unique id");
+const _: () = assert!(
+    MEMORY_MIN / POP3_MEMORY_DIVISOR / 2 >= 16 * POP3_READ_MEMORY as u64,
+    "with the least memory a few sessions still read at a time"
+);
+const _: () = assert!(POP3_PART_SECS > WRITE_TIMEOUT_SECS && POP3_IDLE_SECS >= 600);
 const _: () = assert!(COMMAND_LINE_MAX < RECEIVE_BUFFER, "a whole command line fits the receive buffer");
 const _: () =
     assert!(COMMAND_LINE_MAX < COMMANDS_RECEIVED_MAX, "a whole command line fits what is received at once");
@@ -340,4 +428,5 @@ const _: () =
 const _: () = assert!(HELD_BATCH_MAX < DELIVERY_BATCH_MAX, "new mail goes on beside held mail");
 const _: () = assert!(HELD_RETRY_SECS_MIN <= HELD_RETRY_SECS_MAX);
 const _: () = assert!(READ_PER_TURN >= RECEIVE_BUFFER);
+const _: () = assert!(DIAL_TIMEOUT_SECS_DEFAULT <= DIAL_ACCEPT_SECS && DIAL_STEP_MS_MIN > 0);
 const _: () = assert!(BULK_BEYOND < SPILL_BEYOND && BULK_PER_TURN >= READ_PER_TURN);

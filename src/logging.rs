@@ -44,7 +44,8 @@ pub fn flush() {
 pub fn say(line: &str) {
     match LOGGER.get() {
         Some(logger) => logger.enqueue(format!("{line}\n")),
-        None => eprintln!("{line}"),
+        // Who stops reading standard error has read enough.
+        None => drop(writeln!(io::stderr(), "{line}")),
     }
 }
 
@@ -127,8 +128,13 @@ impl Shared {
             }
             let dropped = self.dropped.swap(0, Ordering::Relaxed);
             if dropped > 0 {
-                let event = format_args!("log lines dropped={dropped}: the reader of the log is too slow");
-                text.push_str(&line(SystemTime::now(), Level::Warn, &event));
+                let now = SystemTime::now();
+                let sentence = "the reader of the log is too slow";
+                text.push_str(&line(
+                    now,
+                    Level::Warn,
+                    &format_args!("log lines dropped={dropped}: {sentence}"),
+                ));
             }
             let _nobody_to_tell = out.write_all(text.as_bytes()).and_then(|()| out.flush());
             *self.written.lock().unwrap_or_else(PoisonError::into_inner) += count;

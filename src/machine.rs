@@ -44,6 +44,12 @@ fn host_name() -> String {
     if is_host_name(name) { name.to_owned() } else { "localhost".to_owned() }
 }
 
+/// What the system calls the user whose rights the process has; none for one that it has no name for.
+pub fn user_name() -> Option<String> {
+    let user = nix::unistd::User::from_uid(nix::unistd::geteuid());
+    user.ok().flatten().map(|user| user.name)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -1,5 +1,6 @@
 //! The threads that run jobs: one that commits, one that delivers, one that makes segments ready, one that writes large
-//! messages, one that judges passwords, one that looks into mailboxes. A job is a function from value to value; here is
+//! messages, one that judges passwords, one that looks into mailboxes, and one that reads messages, so that nobody's waits
+//! for another's huge mailbox. A job is a function from value to value; here is
 //! merely where it runs. One more looks for files that changed.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -19,8 +20,8 @@ use crate::server::job::{Completion, Job};
 
 /// Jobs that are done and not yet taken back by the loop.
 ///
-/// Bounded by what the server hands out: one job of each kind at a time; of spills one for each connection, of passwords
-/// and mailboxes as many as [`Job`] says; and by a look for changes in a second.
+/// Bounded by what the server hands out: one job of each kind at a time; of spills and of POP3's one for each connection, of
+/// passwords and mailboxes as many as [`Job`] says; and by a look for changes in a second.
 #[derive(Default)]
 pub struct Completions {
     done: Mutex<Vec<Completion>>,
@@ -44,7 +45,8 @@ pub struct Workers {
     preparer: Sender<Job>,
     spiller: Sender<Job>,
     password_judge: Sender<Job>,
-    mailbox_reader: Sender<Job>,
+    mailbox_keeper: Sender<Job>,
+    reader: Sender<Job>,
     watcher: Sender<()>,
 }
 
@@ -66,12 +68,15 @@ impl Workers {
         let (preparer, prepares) = channel();
         let (spiller, spills) = channel();
         let (password_judge, passwords) = channel();
-        let (mailbox_reader, mailboxes) = channel();
+        let (mailbox_keeper, mailboxes) = channel();
+        let (reader, reads) = channel();
         worker("commit", commits, 0, run_log_job, done.clone())?;
         worker("segments", prepares, 0, run_log_job, done.clone())?;
         worker("spill", spills, BULK_NICENESS, run_log_job, done.clone())?;
         worker("password", passwords, BULK_NICENESS, run_password_job, done.clone())?;
+        let reads_disk = disk.clone();
         worker("mailbox", mailboxes, BULK_NICENESS, move |job| run_mailbox_job(&*disk, job), done.clone())?;
+        worker("reader", reads, BULK_NICENESS, move |job| run_read_job(&*reads_disk, job), done.clone())?;
         worker("courier", deliveries, 0, move |job| run_delivery(&mut courier, job), done.clone())?;
         let watcher = watcher(watch, done)?;
         Ok(Workers {
@@ -80,7 +85,8 @@ impl Workers {
             preparer,
             spiller,
             password_judge,
-            mailbox_reader,
+            mailbox_keeper,
+            reader,
             watcher,
         })
     }
@@ -98,7 +104,8 @@ impl Workers {
             Job::Prepare(_) => &self.preparer,
             Job::Spill(..) => &self.spiller,
             Job::CheckPassword(_) => &self.password_judge,
-            Job::Measure(_) => &self.mailbox_reader,
+            Job::Measure(_) | Job::Open(_) | Job::Update(_) => &self.mailbox_keeper,
+            Job::Read(_) => &self.reader,
         };
         thread.send(job).unwrap_or_else(|_| unreachable!("a worker ends with the process only"));
     }
@@ -133,7 +140,16 @@ fn run_mailbox_job(disk: &dyn Disk, job: Job) -> Completion {
             let octets = mailbox::octets(disk, &mailbox);
             Completion::Measured(mailbox, octets)
         }
+        Job::Open(job) => job.run(disk),
+        Job::Update(job) => job.run(disk),
         _ => unreachable!("only mailboxes come here"),
+    }
+}
+
+fn run_read_job(disk: &dyn Disk, job: Job) -> Completion {
+    match job {
+        Job::Read(job) => job.run(disk),
+        _ => unreachable!("only parts of messages come here"),
     }
 }
 

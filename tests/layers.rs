@@ -7,12 +7,13 @@ use std::path::{Path, PathBuf};
 
 /// Modules of the library, and the layers below that each may import. Modules of one group may import each other
 /// only where that is said.
-const LAYERS: [Layer; 8] = [
+const LAYERS: [Layer; 9] = [
     Layer {
         modules: &["limits", "wire", "queue_id", "units", "calendar", "log_value"],
         below: &["limits", "wire", "queue_id", "units", "calendar", "log_value"],
     },
     Layer { modules: &["smtp"], below: LAYER_0 },
+    Layer { modules: &["pop3"], below: LAYER_0 },
     Layer { modules: &["net"], below: LAYER_0 },
     Layer { modules: &["disk"], below: LAYER_0 },
     Layer { modules: &["watch"], below: LAYER_0 },
@@ -31,6 +32,7 @@ const LAYERS: [Layer; 8] = [
             "calendar",
             "log_value",
             "smtp",
+            "pop3",
             "net",
             "disk",
             "watch",
@@ -58,10 +60,14 @@ const OWNERS: &[(&str, &[&str])] = &[
     ("slab", &["net/slots.rs"]),
     ("ipnet", &["net/network.rs"]),
     ("memchr", &["wire/"]),
-    ("sha2", &["mailbox.rs", "net/tls/certificate.rs", "wire/sasl"]),
-    ("rustix", &["disk.rs", "event_loop.rs", "machine.rs", "privileges.rs", "workers.rs"]),
-    ("nix", &["privileges.rs"]),
-    ("base64", &["wire/sasl.rs"]),
+    ("listenfd", &["cli/supervisor.rs"]),
+    (
+        "rustix",
+        &["cli/supervisor.rs", "disk.rs", "event_loop.rs", "machine.rs", "privileges.rs", "workers.rs"],
+    ),
+    ("sha2", &["mailbox/mod.rs", "net/tls/certificate.rs", "wire/sasl"]),
+    ("nix", &["machine.rs", "privileges.rs"]),
+    ("base64", &["wire/sasl.rs", "cli/mail/parts.rs"]),
     ("hmac", &["wire/sasl"]),
     ("pbkdf2", &["wire/sasl.rs"]),
     ("rustls", &["net/tls"]),
@@ -71,12 +77,20 @@ const OWNERS: &[(&str, &[&str])] = &[
     ("x509_parser", &["net/tls/certificate.rs"]),
     ("stringprep", &["wire/sasl.rs"]),
     ("rpassword", &["cli/password.rs"]),
+    ("rustyline", &["cli/menu/console.rs"]),
     ("idna", &["smtp/address.rs"]),
     ("crc32c", &["spool/"]),
     ("clap", &["main.rs", "cli/"]),
+    ("clap_mangen", &["cli/documents.rs"]),
+    ("clap_complete", &["cli/documents.rs"]),
     ("toml", &["config/", "accounts/"]),
-    ("strsim", &["config/", "cli/user.rs"]),
-    ("serde_json", &["cli/queue.rs", "cli/user.rs"]),
+    ("mail_builder", &["cli/compose.rs"]),
+    ("mail_parser", &["cli/eml.rs", "cli/mail/"]),
+    ("unicode_width", &["cli/columns.rs"]),
+    ("terminal_size", &["cli/columns.rs"]),
+    ("jiff", &["cli/mail/time.rs"]),
+    ("strsim", &["config/", "cli/user.rs", "cli/mailbox/"]),
+    ("serde_json", &["cli/queue.rs", "cli/user.rs", "cli/output.rs", "cli/mail/json.rs"]),
     ("log", &[""]),
 ];
 
@@ -94,6 +108,7 @@ const LAYERS_0_TO_2: &[&str] = &[
     "calendar",
     "log_value",
     "smtp",
+    "pop3",
     "net",
     "disk",
     "spool",

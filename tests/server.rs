@@ -567,7 +567,7 @@ fn the_log_warns_at_the_start_of_passwords_in_plain_and_of_submission_by_nobody(
     let submission = ["--listen-submission", "127.0.0.1:0", "--allow-plaintext-auth"];
     let log = log_of_start(&data, &submission);
     assert!(log.contains("WARN PASSWORDS MAY COME IN PLAIN: "), "{log}");
-    assert!(log.contains("WARN nobody can log in and submit: there are no accounts"), "{log}");
+    assert!(log.contains("WARN nobody can log in, to send or to read: there are no accounts"), "{log}");
     accounts::keep(&data);
     let log = log_of_start(&data, &submission);
     assert!(log.contains("PASSWORDS MAY COME IN PLAIN") && !log.contains("nobody can log in"), "{log}");

@@ -1,12 +1,13 @@
 //! What others do to a client of fastsmtp: what its replies wait for while other clients send large mail, or attack; what
 //! it costs to keep clients that do nothing; and what a client learns by the time that a no takes.
 //!
-//! `cargo bench -p loadgen --bench neighbours [-- large|attack|idle|timing]` builds what it needs, starts servers on
+//! `cargo bench -p loadgen --bench neighbours [-- large|pop3|attack|idle|timing]` builds what it needs, starts servers on
 //! loopback in a directory of their own, and prints a few lines of figures a scenario. The others have the lowest
 //! priority, for they belong on machines of their own; a machine that does something else is noise.
 //!
 //! - `large`: small mail at 200 messages a second, beside 200 messages of 50 MiB that begin at the same time; and what the
 //!   disk alone has a sync wait for beside as much.
+//! - `pop3`: the same small mail, beside 200 sessions that read mails of 10 MiB slowly.
 //! - `attack`: NOOP every millisecond, beside 50 clients a second that try wrong passwords and 200 a second that shake
 //!   hands in full.
 //! - `idle`: the memory of 1,000 sessions that wait for a command, in plain and in TLS.
@@ -21,6 +22,8 @@ mod client;
 mod idle;
 #[path = "neighbours/large.rs"]
 mod large;
+#[path = "neighbours/pop3.rs"]
+mod pop3;
 #[path = "neighbours/server.rs"]
 mod server;
 #[path = "neighbours/timing.rs"]
@@ -28,6 +31,8 @@ mod timing;
 
 use std::error::Error;
 use std::process::ExitCode;
+
+use serde_json::Value;
 
 use server::build;
 
@@ -37,8 +42,13 @@ type Outcome<T> = Result<T, Box<dyn Error>>;
 type Scenario = fn() -> Outcome<()>;
 
 /// The scenarios by their names, in their order.
-const SCENARIOS: [(&str, Scenario); 4] =
-    [("large", large::run), ("attack", attack::run), ("idle", idle::run), ("timing", timing::run)];
+const SCENARIOS: [(&str, Scenario); 5] = [
+    ("large", large::run),
+    ("pop3", pop3::run),
+    ("attack", attack::run),
+    ("idle", idle::run),
+    ("timing", timing::run),
+];
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
@@ -68,4 +78,9 @@ fn run(wanted: &[&str]) -> Outcome<()> {
         .iter()
         .filter(|(name, _)| wanted.is_empty() || wanted.contains(name))
         .try_for_each(|(_, run)| run())
+}
+
+/// What a phase of the generator's took, like `accept/p99_us`, in milliseconds.
+fn phase_ms(report: &Value, figure: &str) -> f64 {
+    report.pointer(&format!("/phases/{figure}")).and_then(Value::as_f64).unwrap_or(f64::NAN) / 1e3
 }

@@ -236,6 +236,11 @@ impl Accounts {
         self.place(address).map(|at| &self.accounts[at])
     }
 
+    /// The account of a user, who is called by its own address in any of its spellings.
+    pub fn of_user(&self, user: &str) -> Option<&Account> {
+        self.owner(&user_key(user)).map(|at| &self.accounts[at])
+    }
+
     /// The account that gets mail for this address: its own, an alias, either with a `+tag`, else the domain's
     /// catch-all.
     pub fn recipient(&self, address: &Address) -> Option<&Account> {

@@ -38,27 +38,36 @@ Environment and file:
   A flag beats a variable, a variable beats the file; a list is replaced as a
   whole. A name that is not known is an error.
 
+While it runs:
+  Standard output says where it listens, and 'ready' when it serves; the log
+  goes to standard error. SIGTERM and SIGINT let it finish what is under way, a
+  second one ends it at once; either way nothing that was answered 250 is lost.
+  SIGHUP has it read certificate and accounts anew, which it also does when the
+  files change. SIGUSR1 logs its counters. Sockets that systemd hands over are
+  served in place of all --listen addresses, each for what FileDescriptorName=
+  says.
+
 Examples:
   fastsmtp
       takes mail for every address at 127.0.0.1:2525 into ./fastsmtp-data
-  fastsmtp --listen 0.0.0.0:25 --listen [::]:25 --local-domain example.com \\
-           --data /var/lib/fastsmtp
+  fastsmtp --listen 127.0.0.1:0 --data \"$(mktemp -d)\"
+      for a test: prints 'listening smtp 127.0.0.1:PORT', then 'ready'
+  fastsmtp --listen 0.0.0.0:25 --listen [::]:25 --data /var/lib/fastsmtp \\
+           --local-domain example.com
       serves a domain
   fastsmtp user add alice@example.com --data /var/lib/fastsmtp
       gives her a mailbox and a password: 'fastsmtp user --help'
-  fastsmtp --listen 0.0.0.0:25 --listen-submission 0.0.0.0:587 \\
-           --listen-submissions 0.0.0.0:465 --tls-cert fullchain.pem \\
-           --tls-key privkey.pem --data /var/lib/fastsmtp --run-as mail
+  fastsmtp send --to alice@example.com --subject Lunch 'At noon?'
+      sends a mail to 127.0.0.1:2525, or elsewhere: 'fastsmtp send --help'
+  fastsmtp list alice@example.com
+      lists her mail; read, wait and remove are told the same way
+  fastsmtp menu
+      asks who you are, and what to do
+  fastsmtp --listen 0.0.0.0:25 --listen-submissions 0.0.0.0:465 \\
+           --tls-cert fullchain.pem --tls-key privkey.pem \\
+           --data /var/lib/fastsmtp --run-as mail
       takes mail from everywhere, and from her once she has logged in, in TLS
-  fastsmtp --listen 127.0.0.1:0 --data \"$(mktemp -d)\"
-      for a test: prints 'listening smtp 127.0.0.1:PORT', then 'ready'
   fastsmtp --config fastsmtp.toml --check-config
       checks a file, and prints what would hold
-
-Standard output says where the server listens and when it is ready; the log goes
-to standard error. SIGTERM and SIGINT let it finish what is under way, a second
-one ends it at once; either way nothing that was answered 250 is lost. SIGHUP has
-it read certificate and accounts anew, which it also does when the files change.
-SIGUSR1 logs its counters.
 
 Exit codes:";

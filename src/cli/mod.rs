@@ -1,16 +1,40 @@
 //! The command line: what was asked, and which file does it. One subcommand, one file; `serve` is the default.
 
+mod columns;
+mod compose;
+mod connecting;
+mod dial;
+mod dialogue;
+mod documents;
+mod editor;
+mod eml;
 pub mod exit;
 mod help;
+mod list;
+mod mail;
+mod mailbox;
+mod media_type;
+mod menu;
 mod output;
 mod password;
+mod progress;
 mod queue;
+mod read;
+mod reading;
+mod remove;
+mod send;
+mod sending;
 mod serve;
+mod supervisor;
 mod user;
+mod wait;
 
 use std::path::PathBuf;
 
-use clap::{Arg, ArgAction, ArgMatches, Args, Command, FromArgMatches, Parser, Subcommand, value_parser};
+use clap::{
+    Arg, ArgAction, ArgMatches, Args, Command, CommandFactory, FromArgMatches, Parser, Subcommand,
+    value_parser,
+};
 
 use crate::config::{Config, Flags, KEYS, Key, Origin, Setting, Takes};
 use crate::machine::Machine;
@@ -37,8 +61,22 @@ enum Asked {
     Serve(Flags),
     /// List, show, release or remove the mail that is held because its mailbox cannot be written.
     Queue(queue::Queue),
+    /// Send a mail to a server, this one or any other.
+    Send(send::Send),
     /// Add, remove, list and change accounts: who has a mailbox here, and may log in.
     User(user::User),
+    /// List the mail in a mailbox: straight from its directory, or from a server.
+    List(list::List),
+    /// Read a mail: its text, its attachments, or its exact content.
+    Read(read::Read),
+    /// Wait until a mail is there, and read it.
+    Wait(wait::Wait),
+    /// Remove mail.
+    Remove(remove::Remove),
+    /// Compose and read mail, question by question.
+    Menu(menu::Menu),
+    /// Write man pages and shell completions, for a package or for /usr/local/share.
+    Documents(documents::Documents),
 }
 
 /// Does what the command line asks.
@@ -47,7 +85,14 @@ pub fn run() -> Result<(), Failure> {
     match asked.unwrap_or(Asked::Serve(serve)) {
         Asked::Serve(flags) => serve::run(Config::load(flags, std::env::vars_os(), &Machine::here())?),
         Asked::Queue(asked) => queue::run(asked),
+        Asked::Send(asked) => send::run(asked),
         Asked::User(asked) => user::run(asked),
+        Asked::Menu(asked) => menu::run(asked),
+        Asked::Documents(asked) => documents::run(asked, CommandLine::command()),
+        Asked::List(asked) => list::run(asked),
+        Asked::Read(asked) => read::run(asked),
+        Asked::Wait(asked) => wait::run(asked),
+        Asked::Remove(asked) => remove::run(asked),
     }
 }
 
@@ -114,7 +159,6 @@ fn argument(key: &'static Key) -> Arg {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use clap::CommandFactory;
 
     fn flags(line: &str) -> Vec<(&'static str, Vec<String>)> {
         let parsed = CommandLine::try_parse_from(line.split(' ')).unwrap();

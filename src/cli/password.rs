@@ -1,7 +1,11 @@
-//! A new password, from whoever runs the command: typed on the terminal without echo, or the one line of standard input.
-//! Never an argument: those are everybody's to read while the command runs.
+//! A password, from whoever runs the command: a new one, typed twice on the terminal without echo, or the one line of
+//! standard input; one that a server knows, from a file, a variable, or the terminal. Never an argument: those are
+//! everybody's to read while the command runs.
 
+use std::env;
+use std::fs::File;
 use std::io::{self, IsTerminal, Read};
+use std::path::Path;
 
 use fastsmtp::limits::CREDENTIAL_MAX;
 use fastsmtp::smtp::Address;
@@ -12,10 +16,10 @@ use super::output::{exit_of, printable};
 /// A new password: typed twice on the terminal, or the one line of standard input.
 pub fn password(address: &Address) -> Result<String, Failure> {
     if !io::stdin().is_terminal() {
-        return one_line(io::stdin().lock());
+        return one_line(io::stdin().lock(), "standard input");
     }
     let ask = |prompt: String| {
-        rpassword::prompt_password(prompt).map_err(|error| {
+        typed(&prompt).map_err(|error| {
             Failure::new(exit_of(&error), format!("the password cannot be read from the terminal: {error}"))
         })
     };
@@ -26,9 +30,54 @@ pub fn password(address: &Address) -> Result<String, Failure> {
     }
 }
 
-/// The one line that there is to read, without its end.
-fn one_line(input: impl Read) -> Result<String, Failure> {
-    let failure = |exit, sentence: &str| Failure::new(exit, format!("standard input: {sentence}"));
+/// The password that `user` has at a server: the [given](given_password) one, else typed on the terminal, which need not be
+/// standard input.
+pub fn known_password(user: &str, server: &str, file: Option<&Path>) -> Result<String, Failure> {
+    given_password(file)?.map_or_else(|| ask_once(user, server), Ok)
+}
+
+/// A password that nobody has to type: the one line of `file` (`-` is standard input), else [`VARIABLE`].
+pub fn given_password(file: Option<&Path>) -> Result<Option<String>, Failure> {
+    match file {
+        Some(path) if path.as_os_str() == "-" => one_line(io::stdin().lock(), "standard input").map(Some),
+        Some(path) => {
+            let source = format!("--password-file: {}", path.display());
+            let opened = File::open(path);
+            let opened =
+                opened.map_err(|error| Failure::new(exit_of(&error), format!("{source}: {error}")))?;
+            one_line(opened, &source).map(Some)
+        }
+        None => match env::var(VARIABLE) {
+            Ok(password) => Ok(Some(password)),
+            Err(env::VarError::NotUnicode(_)) => {
+                Err(Failure::new(Exit::Configuration, format!("{VARIABLE}: the value is not UTF-8 text")))
+            }
+            Err(env::VarError::NotPresent) => Ok(None),
+        },
+    }
+}
+
+/// What is typed on the terminal, without echo.
+pub fn typed(prompt: &str) -> io::Result<String> {
+    rpassword::prompt_password(prompt)
+}
+
+/// Has the password of a user if no file has it.
+const VARIABLE: &str = "FASTSMTP_PASSWORD";
+
+fn ask_once(user: &str, server: &str) -> Result<String, Failure> {
+    let user = printable(user.as_bytes());
+    typed(&format!("Password for {user} at {server}: ")).map_err(|_| {
+        let sentence = format!(
+            "there is no terminal to ask for the password of {user} on; give --password-file FILE, or {VARIABLE}"
+        );
+        Failure::new(Exit::Usage, sentence)
+    })
+}
+
+/// The one line that there is to read, without its end. An error names the source.
+fn one_line(input: impl Read, source: &str) -> Result<String, Failure> {
+    let failure = |exit, sentence: &str| Failure::new(exit, format!("{source}: {sentence}"));
     let mut octets = Vec::new();
     input
         .take(LINE_MAX)
@@ -51,7 +100,7 @@ mod tests {
 
     #[test]
     fn the_password_is_the_one_line_of_the_input_exactly() {
-        let line = |input: &str| one_line(input.as_bytes()).map_err(|failure| failure.sentence);
+        let line = |input: &str| one_line(input.as_bytes(), "x").map_err(|failure| failure.sentence);
         for input in [" pass word ", " pass word \n", " pass word \r\n"] {
             assert_eq!(line(input).as_deref(), Ok(" pass word "));
         }
@@ -59,6 +108,6 @@ mod tests {
         assert_eq!(line("").as_deref(), Ok(""));
         assert!(line("a\nb").unwrap_err().contains("more than one line"));
         assert!(line("a\n\n").unwrap_err().contains("more than one line"));
-        assert!(one_line(&b"\xff\n"[..]).unwrap_err().sentence.contains("not UTF-8"));
+        assert!(one_line(&b"\xff\n"[..], "x").unwrap_err().sentence.contains("not UTF-8"));
     }
 }

@@ -46,12 +46,14 @@ pub struct Queue {
 #[derive(Subcommand)]
 enum Asked {
     /// List held messages, quarantined files, and how many messages wait in the log [default]
+    #[command(after_help = LIST_EXAMPLES)]
     List {
         /// List the messages that wait in the log, too
         #[arg(long)]
         waiting: bool,
     },
     /// Show a held message: envelope, times, reason and header fields
+    #[command(after_help = SHOW_EXAMPLES)]
     Show {
         /// Its queue id, whole
         id: String,
@@ -60,6 +62,7 @@ enum Asked {
         raw: bool,
     },
     /// Try held messages again now
+    #[command(after_help = RELEASE_EXAMPLES)]
     Release {
         /// Their queue ids
         #[arg(required_unless_present = "all", conflicts_with = "all")]
@@ -69,6 +72,7 @@ enum Asked {
         all: bool,
     },
     /// Remove held messages: they are not tried again
+    #[command(after_help = REMOVE_EXAMPLES)]
     Remove {
         /// Their queue ids
         #[arg(required = true)]
@@ -79,7 +83,37 @@ enum Asked {
 const AFTER: &str = "\
 A message is held when its mailbox could not be written three times. The server
 tries it again after a minute, doubling to an hour, for ever; the log does not
-wait for it. What is damaged lies in the quarantine and is not tried again.";
+wait for it. What is damaged lies in the quarantine and is not tried again. All
+of this works beside a running server, and without one.
+
+Examples:
+  fastsmtp queue --data /var/lib/fastsmtp
+      lists what is held, and why
+  fastsmtp queue show 9f3c00000000000100000001
+      its envelope, its times, the reason, and its header fields
+  fastsmtp queue release --all
+      has the server try everything again now
+  fastsmtp queue --json list --waiting
+      for scripts: what is held, and what waits to be delivered";
+
+const LIST_EXAMPLES: &str = "\
+Examples:
+  fastsmtp queue list --waiting
+  fastsmtp queue list --json";
+
+const SHOW_EXAMPLES: &str = "\
+Examples:
+  fastsmtp queue show 9f3c00000000000100000001
+  fastsmtp queue show --raw 9f3c00000000000100000001 > held.eml";
+
+const RELEASE_EXAMPLES: &str = "\
+Examples:
+  fastsmtp queue release 9f3c00000000000100000001
+  fastsmtp queue release --all";
+
+const REMOVE_EXAMPLES: &str = "\
+Examples:
+  fastsmtp queue remove 9f3c00000000000100000001";
 
 /// Does what is asked.
 pub fn run(queue: Queue) -> Result<(), Failure> {

@@ -8,26 +8,30 @@ use fastsmtp::privileges::{self, PrivilegeError, RunAs};
 use fastsmtp::server::End;
 
 use super::exit::{Exit, Failure};
+use super::supervisor::{self, Supervisor};
 use crate::config::Config;
 use crate::logging;
 
 /// Runs the server until it is stopped.
-pub fn run(config: Config) -> Result<(), Failure> {
+pub fn run(mut config: Config) -> Result<(), Failure> {
     if config.check_config {
         if let Some(CertificateSource::Files(files)) = config.certificate_source() {
             files.read().map_err(|error| failure(StartError::Certificate(error)))?;
         }
-        config.accounts_source().check().map_err(failure)?;
+        config.accounts_source().check(&config.listeners()).map_err(failure)?;
         return print(&config);
     }
     let run_as =
         RunAs::named(config.run_as.as_deref()).map_err(|error| failure(StartError::Privileges(error)))?;
+    let handed = supervisor::sockets()?;
+    config.listen_where(&handed)?;
     privileges::narrow();
     logging::init(config.log)
         .map_err(|error| Failure::new(Exit::Unavailable, format!("the log cannot start: {error}")))?;
     for warning in &config.warnings {
         log::warn!("{warning}");
     }
+    let supervisor = Supervisor::of_this_process();
     let setup = Setup {
         listen: config.listeners(),
         accounts: config.accounts_source(),
@@ -35,8 +39,12 @@ pub fn run(config: Config) -> Result<(), Failure> {
         data: config.data,
         run_as,
         options: config.options,
+        alive_every: supervisor.alive_every(),
     };
-    let end = event_loop::run(&setup, announce).map_err(failure)?;
+    supervisor.doing("starting: recovering the log");
+    let mut serving = Vec::new();
+    let announce = |announcement| announce(announcement, &supervisor, &mut serving);
+    let end = event_loop::run(&setup, handed, announce).map_err(failure)?;
     match end {
         End::Stopped { undelivered: 0, held: 0 } => log::info!("stopped; all accepted mail is delivered"),
         End::Stopped { undelivered: 0, held } => {
@@ -53,14 +61,28 @@ pub fn run(config: Config) -> Result<(), Failure> {
     Ok(())
 }
 
-/// The start-up contract for scripts, on standard output. Nobody has to read it.
-fn announce(announcement: Announcement) {
-    let mut out = io::stdout().lock();
-    let _ = match announcement {
-        Announcement::Listening(service, address) => writeln!(out, "listening {} {address}", service.name()),
-        Announcement::Ready => writeln!(out, "ready"),
+/// Tells whoever started us: a service manager, and scripts by the start-up contract on standard output, which nobody has to
+/// read. `serving` is what the server listens for so far.
+fn announce(announcement: Announcement, supervisor: &Supervisor, serving: &mut Vec<String>) {
+    match announcement {
+        Announcement::Listening(service, address) => {
+            serving.push(format!("{} {address}", service.name()));
+            say(&format!("listening {} {address}", service.name()));
+        }
+        Announcement::Ready => {
+            supervisor.ready(&format!("serving {}", serving.join(", ")));
+            say("ready");
+        }
+        Announcement::Alive => supervisor.alive(),
+        Announcement::Stopping => {
+            supervisor.stopping("stopping: transactions and deliveries under way may end");
+        }
     }
-    .and_then(|()| out.flush());
+}
+
+fn say(line: &str) {
+    let mut out = io::stdout().lock();
+    let _ = writeln!(out, "{line}").and_then(|()| out.flush());
 }
 
 fn failure(error: StartError) -> Failure {
@@ -79,7 +101,8 @@ fn failure(error: StartError) -> Failure {
         StartError::TwoFileSystems(_)
         | StartError::Certificate(_)
         | StartError::Accounts(_)
-        | StartError::NoAccounts(_) => Exit::Configuration,
+        | StartError::NoAccounts(_)
+        | StartError::NoUsers(..) => Exit::Configuration,
         StartError::Recovery(_) => Exit::InputOutput,
     };
     Failure::new(exit, error.to_string())

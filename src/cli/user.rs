@@ -38,6 +38,7 @@ pub struct User {
 #[derive(Subcommand)]
 enum Asked {
     /// Add an account; asks for its password
+    #[command(after_help = ADD_EXAMPLES)]
     Add {
         /// Its address: where its mail goes, and its name for logging in
         address: String,
@@ -52,22 +53,26 @@ enum Asked {
         quota: Option<String>,
     },
     /// Remove an account; its mailbox stays
+    #[command(after_help = REMOVE_EXAMPLES)]
     Remove {
         /// Its address
         address: String,
     },
     /// List the accounts, without anything secret
+    #[command(after_help = LIST_EXAMPLES)]
     List {
         /// Print one JSON document
         #[arg(long)]
         json: bool,
     },
     /// Give an account another password; asks for it
+    #[command(after_help = PASSWORD_EXAMPLES)]
     Password {
         /// Its address
         address: String,
     },
     /// Change an account's aliases, catch-all and quota: each option replaces all there was of its kind
+    #[command(override_usage = "fastsmtp user set [OPTIONS] <ADDRESS>", after_help = SET_EXAMPLES)]
     Set(Changes),
 }
 
@@ -103,15 +108,16 @@ const SERVER: &str = "The server";
 const CHANGES: [&str; 6] = ["aliases", "no_alias", "catch_all", "no_catch_all", "quota", "no_quota"];
 
 const AFTER: &str = "\
-The password is asked for twice on the terminal, without echo. If standard input
-is none, its one line is the password. It is never an argument, and only a hash
-of it is kept.
+The password is asked for twice on the terminal, without echo. If standard
+input is none, its one line is the password. It is never an argument, and only
+a hash of it is kept.
 
-Once there is an accounts file, even one without accounts, mail is taken only for
-the accounts' addresses, their aliases, 'postmaster', and what a catch-all takes;
-USER+TAG@DOMAIN is USER. Upper and lower case are the same. A user logs in with the
-account's address, and may send as it and its aliases. A running server sees a
-change within seconds; what it has read holds although the file goes.
+Once there is an accounts file, even one without accounts, mail is taken only
+for the accounts' addresses, their aliases, 'postmaster', and what a catch-all
+takes; USER+TAG@DOMAIN is USER. Upper and lower case are the same. A user logs
+in with the account's address, and may send as it and its aliases. A running
+server sees a change within seconds; what it has read holds although the file
+goes.
 
 Examples:
   fastsmtp user add alice@example.com --data /var/lib/fastsmtp
@@ -124,6 +130,32 @@ Examples:
   fastsmtp user set alice@example.com --catch-all example.com
       gives her all mail for example.com that nobody else gets
   fastsmtp user remove bob@example.com";
+
+const ADD_EXAMPLES: &str = "\
+Examples:
+  fastsmtp user add alice@example.com
+  fastsmtp user add bob@example.com --alias sales@example.com --quota 1GiB
+  fastsmtp user add carol@example.com < password.txt";
+
+const REMOVE_EXAMPLES: &str = "\
+Examples:
+  fastsmtp user remove bob@example.com";
+
+const LIST_EXAMPLES: &str = "\
+Examples:
+  fastsmtp user list
+  fastsmtp user list --json";
+
+const PASSWORD_EXAMPLES: &str = "\
+Examples:
+  fastsmtp user password bob@example.com
+  pass show mail/bob | head -n 1 | fastsmtp user password bob@example.com";
+
+const SET_EXAMPLES: &str = "\
+Examples:
+  fastsmtp user set bob@example.com --alias info@example.com --no-quota
+      info@ is his only alias now, and his mailbox has no limit
+  fastsmtp user set alice@example.com --catch-all example.com";
 
 /// Does what is asked.
 pub fn run(user: User) -> Result<(), Failure> {

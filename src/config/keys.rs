@@ -110,6 +110,31 @@ pub static KEYS: &[Key] = &[
         help: "The same in TLS from the start (RFC 8314), like 0.0.0.0:465. May be repeated",
     },
     Key {
+        name: "listen-pop3",
+        value: "ADDR",
+        heading: NETWORK,
+        takes: Takes::List(|config, values| {
+            config.listen_pop3 = addresses(values)?;
+            Ok(())
+        }),
+        show: |config| config.listen_pop3.iter().map(SocketAddr::to_string).collect(),
+        default: Some("none"),
+        help: "Listen here for users who read their mail by POP3 (RFC 1939), like 0.0.0.0:110: they have to log in, once TLS \
+               has begun by STLS. Needs a certificate and accounts ('fastsmtp user'). May be repeated",
+    },
+    Key {
+        name: "listen-pop3s",
+        value: "ADDR",
+        heading: NETWORK,
+        takes: Takes::List(|config, values| {
+            config.listen_pop3s = addresses(values)?;
+            Ok(())
+        }),
+        show: |config| config.listen_pop3s.iter().map(SocketAddr::to_string).collect(),
+        default: Some("none"),
+        help: "The same in TLS from the start (RFC 8314), like 0.0.0.0:995. May be repeated",
+    },
+    Key {
         name: "hostname",
         value: "NAME",
         heading: NETWORK,

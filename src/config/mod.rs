@@ -10,7 +10,7 @@ mod variables;
 
 use std::fmt;
 use std::fmt::Write as _;
-use std::net::SocketAddr;
+use std::net::{SocketAddr, TcpListener};
 use std::path::PathBuf;
 
 use fastsmtp::certificates::{CertificateFiles, CertificateSource};
@@ -32,6 +32,10 @@ pub struct Config {
     pub listen_submission: Vec<SocketAddr>,
     /// See [`listen_submission`](Config::listen_submission).
     pub listen_submissions: Vec<SocketAddr>,
+    /// Where to listen for readers of mail, with STLS and in TLS.
+    pub listen_pop3: Vec<SocketAddr>,
+    /// See [`listen_pop3`](Config::listen_pop3).
+    pub listen_pop3s: Vec<SocketAddr>,
     /// The files of certificate and key: both or none.
     pub tls_cert: Option<PathBuf>,
     /// See [`tls_cert`](Config::tls_cert).
@@ -117,6 +121,8 @@ impl Config {
             listen: vec![SocketAddr::from(([127, 0, 0, 1], 2525))],
             listen_submission: Vec::new(),
             listen_submissions: Vec::new(),
+            listen_pop3: Vec::new(),
+            listen_pop3s: Vec::new(),
             tls_cert: None,
             tls_key: None,
             tls_self_signed: false,
@@ -167,9 +173,35 @@ impl Config {
 
     /// All addresses, and what is served there.
     pub fn listeners(&self) -> Vec<(Service, SocketAddr)> {
-        let lists = [&self.listen, &self.listen_submission, &self.listen_submissions];
+        let lists = [
+            &self.listen,
+            &self.listen_submission,
+            &self.listen_submissions,
+            &self.listen_pop3,
+            &self.listen_pop3s,
+        ];
         let services = Service::ALL.into_iter().zip(lists);
         services.flat_map(|(service, list)| list.iter().map(move |address| (service, *address))).collect()
+    }
+
+    /// Has it listen where the sockets do that a service manager handed over, in place of all addresses that were given; as
+    /// it was, if there are none.
+    pub fn listen_where(&mut self, handed: &[(Service, TcpListener)]) -> Result<(), Failure> {
+        if handed.is_empty() {
+            return Ok(());
+        }
+        let lists = [
+            &mut self.listen,
+            &mut self.listen_submission,
+            &mut self.listen_submissions,
+            &mut self.listen_pop3,
+            &mut self.listen_pop3s,
+        ];
+        for (service, list) in Service::ALL.into_iter().zip(lists) {
+            let sockets = handed.iter().filter(|(of, _)| *of == service);
+            *list = sockets.filter_map(|(_, socket)| socket.local_addr().ok()).collect();
+        }
+        self.check_tls().map_err(|broken| broken.failure(&[]))
     }
 
     /// Where certificate and key come from, if there is TLS.
@@ -260,15 +292,18 @@ impl Config {
         if self.certificate_source().is_some() {
             return Ok(());
         }
-        if !self.listen_submissions.is_empty() {
+        let services = || self.listeners().into_iter().map(|(service, _)| service);
+        if let Some(service) = services().find(|service| service.is_in_tls()) {
             return broken(
-                ["listen-submissions", "tls-cert"],
+                [service.key(), "tls-cert"],
                 "is TLS from the start, and there is no certificate (tls-cert and tls-key, or tls-self-signed)",
             );
         }
-        if !self.listen_submission.is_empty() && !self.options.allow_plaintext_auth {
+        if let Some(service) = services().find(|service| *service != Service::Smtp)
+            && !self.options.allow_plaintext_auth
+        {
             return broken(
-                ["listen-submission", "tls-cert"],
+                [service.key(), "tls-cert"],
                 "takes passwords, and there is no certificate to keep them secret by (tls-cert and tls-key, \
                  tls-self-signed, or allow-plaintext-auth)",
             );
@@ -415,7 +450,7 @@ mod tests {
 
     #[test]
     fn values_that_do_not_go_together_are_refused_where_the_last_was_said() {
-        let cases: [(&[(&str, &str)], &str); 10] = [
+        let cases: [(&[(&str, &str)], &str); 12] = [
             (
                 &[("tls-cert", "c.pem")],
                 "--tls-cert: is of no use without its tls-key; mend tls-cert or tls-key",
@@ -437,6 +472,16 @@ mod tests {
                 &[("listen-submission", "127.0.0.1:587")],
                 "--listen-submission: takes passwords, and there is no certificate to keep them secret by (tls-cert \
                  and tls-key, tls-self-signed, or allow-plaintext-auth); mend listen-submission or tls-cert",
+            ),
+            (
+                &[("listen-pop3s", "127.0.0.1:995"), ("allow-plaintext-auth", "true")],
+                "--listen-pop3s: is TLS from the start, and there is no certificate (tls-cert and tls-key, or \
+                 tls-self-signed); mend listen-pop3s or tls-cert",
+            ),
+            (
+                &[("listen-pop3", "127.0.0.1:110")],
+                "--listen-pop3: takes passwords, and there is no certificate to keep them secret by (tls-cert \
+                 and tls-key, tls-self-signed, or allow-plaintext-auth); mend listen-pop3 or tls-cert",
             ),
             (
                 &[("durability", "none"), ("memory", "10MiB")],

@@ -48,10 +48,10 @@ const PREFIX: &str = "FASTSMTP_";
 /// Names the configuration file.
 const FILE: &str = "FASTSMTP_CONFIG";
 
-/// Variables that others set or read: the clients' password, and what Kubernetes tells every container about a
+/// Variables that others set or read: the clients' server and password, and what Kubernetes tells every container about a
 /// service that is called fastsmtp.
 fn is_ignored(name: &str) -> bool {
-    matches!(name, "FASTSMTP_PASSWORD" | "FASTSMTP_PORT")
+    matches!(name, "FASTSMTP_SERVER" | "FASTSMTP_PASSWORD" | "FASTSMTP_PORT")
         || name.starts_with("FASTSMTP_PORT_")
         || name.starts_with("FASTSMTP_SERVICE_")
 }
@@ -115,6 +115,7 @@ mod tests {
     #[test]
     fn variables_that_are_not_for_the_server_are_left_alone() {
         let read = read_of(&[
+            ("FASTSMTP_SERVER", "mx.example.com"),
             ("FASTSMTP_PASSWORD", "secret"),
             ("FASTSMTP_PORT", "tcp://10.0.0.1:25"),
             ("FASTSMTP_PORT_25_TCP_ADDR", "10.0.0.1"),

@@ -43,7 +43,7 @@ pub(super) fn say_what_holds(setup: &Setup, accounts: &Accounts) {
         );
     }
     if accounts.is_empty() && listen.iter().any(|(service, _)| *service != Service::Smtp) {
-        warn!("nobody can log in and submit: there are no accounts (fastsmtp user add)");
+        warn!("nobody can log in, to send or to read: there are no accounts (fastsmtp user add)");
     }
 }
 

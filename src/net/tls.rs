@@ -180,6 +180,21 @@ impl fmt::Debug for Tls {
     }
 }
 
+/// What is wrong with a peer's certificate, as far as people can mend it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum CertificateFault {
+    /// No authority that we trust has signed it.
+    Issuer,
+    /// It is for another name.
+    Name,
+    /// It is valid no more.
+    Expired,
+    /// It is not valid yet.
+    NotYet,
+    /// Something else.
+    Other,
+}
+
 /// Why TLS came to nothing.
 #[derive(Debug, Clone, PartialEq)]
 pub struct TlsError {
@@ -206,6 +221,22 @@ impl TlsError {
     /// What kind of thing went wrong.
     pub fn fault(&self) -> TlsFault {
         self.fault
+    }
+
+    /// What is wrong with the peer's certificate, if that is what went wrong.
+    pub fn certificate_fault(&self) -> Option<CertificateFault> {
+        use rustls::CertificateError::*;
+        let rustls::Error::InvalidCertificate(error) = &self.cause else { return None };
+        Some(match error {
+            // The latter of one that is called as an authority of ours, like a self-signed one that was made anew.
+            UnknownIssuer | BadSignature => CertificateFault::Issuer,
+            // What `openssl req -x509` makes: it is its own authority, and not ours.
+            Other(error) if error.to_string().contains("CaUsedAsEndEntity") => CertificateFault::Issuer,
+            NotValidForName | NotValidForNameContext { .. } => CertificateFault::Name,
+            Expired | ExpiredContext { .. } => CertificateFault::Expired,
+            NotValidYet | NotValidYetContext { .. } => CertificateFault::NotYet,
+            _ => CertificateFault::Other,
+        })
     }
 }
 

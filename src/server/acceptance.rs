@@ -10,6 +10,7 @@ use super::connection::{CloseReason, Stream};
 use super::courier::{DeliveryDone, DeliveryJob};
 use super::job::Job;
 use super::queue::{Done, Entry, Kept};
+use super::spoken::LastWord;
 use super::{Deliver, Server};
 use crate::QueueId;
 use crate::calendar::Date;
@@ -133,7 +134,9 @@ impl<S: Stream> Server<S> {
         self.mark_dirty(key);
         self.list(key);
         match self.stop {
-            Some(stop) if stop.is_over => self.dismiss(key, Reply::SHUTTING_DOWN, CloseReason::Shutdown, now),
+            Some(stop) if stop.is_over => {
+                self.dismiss(key, LastWord::ShuttingDown, CloseReason::Shutdown, now)
+            }
             Some(_) => self.dismiss_if_idle(key, now),
             None => {}
         }

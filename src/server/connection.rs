@@ -7,14 +7,20 @@
 use std::io::{self, Read, Write};
 use std::net::SocketAddr;
 
+use super::maildrop::GoesOn;
 use super::passage::Received;
 use super::spilling::Spilling;
+use super::spoken::{LastWord, NoLogin, Spoken};
 use super::{Options, Service};
 use crate::QueueId;
-use crate::limits::{BULK_BEYOND, DATA_RATE_MIN_PER_MINUTE, LINGER_MAX, LINGER_SECS, WRITE_TIMEOUT_SECS};
+use crate::limits::{
+    BULK_BEYOND, DATA_RATE_MIN_PER_MINUTE, LINGER_MAX, LINGER_SECS, POP3_IDLE_SECS, POP3_PART_SECS,
+    WRITE_TIMEOUT_SECS,
+};
 use crate::net::tls::Tls;
+use crate::pop3;
 use crate::smtp::trace::Trace;
-use crate::smtp::{self, Envelope, Reply, Session};
+use crate::smtp::{self, Envelope};
 use crate::wire::Outbox;
 
 /// What a connection needs of its stream beyond reading and writing.
@@ -26,8 +32,12 @@ pub trait Stream: Read + Write {
 /// Why a connection ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum CloseReason {
-    /// The session ended, with a last reply of ours.
-    Session(smtp::CloseReason),
+    /// An SMTP session ended, with a last reply of ours.
+    Smtp(smtp::CloseReason),
+    /// A POP3 session did.
+    Pop3(pop3::CloseReason),
+    /// The server did not want to serve it, and said so.
+    Dismissed,
     /// The client closed.
     Client,
     /// The client reset the connection, or the network did.
@@ -58,13 +68,19 @@ impl CloseReason {
     /// One word for logs.
     pub fn word(self) -> &'static str {
         match self {
-            CloseReason::Session(smtp::CloseReason::Quit) => "quit",
-            CloseReason::Session(smtp::CloseReason::Dismissed) => "dismissed",
-            CloseReason::Session(smtp::CloseReason::TooManyErrors) => "too-many-errors",
-            CloseReason::Session(smtp::CloseReason::NotSmtp) => "not-smtp",
-            CloseReason::Session(smtp::CloseReason::Injection) => "plaintext-behind-starttls",
-            CloseReason::Session(smtp::CloseReason::LineTooLong) => "line-too-long",
-            CloseReason::Session(smtp::CloseReason::BadChunk) => "bad-chunk",
+            CloseReason::Smtp(smtp::CloseReason::Quit) | CloseReason::Pop3(pop3::CloseReason::Quit) => "quit",
+            CloseReason::Smtp(smtp::CloseReason::Dismissed)
+            | CloseReason::Pop3(pop3::CloseReason::Dismissed)
+            | CloseReason::Dismissed => "dismissed",
+            CloseReason::Smtp(smtp::CloseReason::TooManyErrors)
+            | CloseReason::Pop3(pop3::CloseReason::TooManyErrors) => "too-many-errors",
+            CloseReason::Pop3(pop3::CloseReason::NotPop3) => "not-pop3",
+            CloseReason::Pop3(pop3::CloseReason::Injection) => "plaintext-behind-stls",
+            CloseReason::Pop3(pop3::CloseReason::LineTooLong) => "line-too-long",
+            CloseReason::Smtp(smtp::CloseReason::NotSmtp) => "not-smtp",
+            CloseReason::Smtp(smtp::CloseReason::Injection) => "plaintext-behind-starttls",
+            CloseReason::Smtp(smtp::CloseReason::LineTooLong) => "line-too-long",
+            CloseReason::Smtp(smtp::CloseReason::BadChunk) => "bad-chunk",
             CloseReason::Client => "client-closed",
             CloseReason::Reset => "reset",
             CloseReason::CommandTimeout => "command-timeout",
@@ -84,7 +100,7 @@ impl CloseReason {
 /// A connection and its session.
 pub(super) struct Connection<S> {
     pub stream: S,
-    pub session: Session,
+    pub session: Spoken,
     pub outbox: Outbox,
     /// Received and not consumed.
     pub carry: Vec<u8>,
@@ -120,7 +136,7 @@ pub(super) struct Connection<S> {
     /// Logins that failed.
     pub failed_logins: u32,
     /// What a failed login is told, and when, in milliseconds.
-    pub late_no: Option<(u64, Reply)>,
+    pub late_no: Option<(u64, NoLogin)>,
     /// Recipients asked for that are not here.
     pub unknown_recipients: u32,
     /// The millisecond at which the timers will look at it.
@@ -159,8 +175,8 @@ pub(super) enum Deadline {
     Greet(u64),
     /// The handshake is to be looked at.
     Handshake(u64),
-    /// The connection is dismissed with the reply.
-    Dismiss(u64, Reply, CloseReason),
+    /// The connection is dismissed with the word.
+    Dismiss(u64, LastWord, CloseReason),
     /// The connection is closed without a word.
     Close(u64, CloseReason),
     /// The minute of mail data is to be judged.
@@ -187,7 +203,7 @@ impl<S: Stream> Connection<S> {
         stream: S,
         client: SocketAddr,
         service: Service,
-        session: Session,
+        session: Spoken,
         phase: Phase,
         now_ms: u64,
     ) -> Connection<S> {
@@ -229,7 +245,12 @@ impl<S: Stream> Connection<S> {
             Phase::Proxied(_) | Phase::Handshake { .. } | Phase::Lingering { .. } => self.may_be_readable,
             Phase::Open => {
                 let has_input = self.may_be_readable || self.has_fresh_carry || self.is_input_over;
-                (has_input || self.session.is_over()) && !self.is_parked && !self.outbox.is_full()
+                let goes_on = match self.session.visit().map(|visit| visit.goes_on) {
+                    None | Some(GoesOn::WithInput) => has_input || self.session.is_over(),
+                    Some(GoesOn::AtOnce) => true,
+                    Some(GoesOn::OnceWritten) => self.is_written(),
+                };
+                goes_on && !self.is_parked && !self.outbox.is_full()
             }
             Phase::StartTls | Phase::Finishing(_) => false,
         }
@@ -243,7 +264,15 @@ impl<S: Stream> Connection<S> {
     /// Octets of the memory budget that it needs now.
     pub fn memory(&self) -> usize {
         let spilling = self.spilling.as_ref().map_or(0, |spilling| spilling.memory());
-        self.session.memory() + self.carry.capacity() + spilling
+        self.session.memory() + self.carry.capacity() + spilling + self.charged_outbox()
+    }
+
+    /// Octets of replies that are charged: a maildrop's, which are more than what a client of SMTP can ask for.
+    pub fn charged_outbox(&self) -> usize {
+        match self.session.visit() {
+            Some(visit) if visit.session.is_open() => self.outbox.memory(),
+            _ => 0,
+        }
     }
 
     /// What the trace fields of a message that comes by this connection tell.
@@ -254,9 +283,10 @@ impl<S: Stream> Connection<S> {
         id: QueueId,
         date: &'a str,
     ) -> Trace<'a> {
-        let protocol = self.session.protocol(envelope);
+        let session = self.session.smtp();
+        let protocol = session.protocol(envelope);
         Trace {
-            hello: self.session.hello(),
+            hello: session.hello(),
             client: self.client.ip().to_canonical(),
             hostname,
             protocol,
@@ -307,21 +337,34 @@ impl<S: Stream> Connection<S> {
                 let write =
                     Deadline::Close(self.progress_ms + WRITE_TIMEOUT_SECS * 1000, CloseReason::WriteTimeout);
                 // Who takes an octet a minute does not stay for ever.
-                let session = Deadline::Close(
-                    session_ms.saturating_add(WRITE_TIMEOUT_SECS * 1000),
-                    CloseReason::SessionTimeout,
-                );
-                return Some(if write.ms() <= session.ms() { write } else { session });
+                let last = match self.said_ms() {
+                    Some(said_ms) => {
+                        Deadline::Close(said_ms + POP3_PART_SECS * 1000, CloseReason::WriteTimeout)
+                    }
+                    None => Deadline::Close(
+                        session_ms.saturating_add(WRITE_TIMEOUT_SECS * 1000),
+                        CloseReason::SessionTimeout,
+                    ),
+                };
+                return Some(if write.ms() <= last.ms() { write } else { last });
             }
             Phase::Finishing(_) | Phase::StartTls | Phase::Open if self.is_parked => {
                 return self.late_no.map(|(due_ms, _)| Deadline::SayNo(due_ms));
             }
             Phase::Finishing(_) | Phase::StartTls | Phase::Open => {}
         }
-        let session = Deadline::Dismiss(session_ms, Reply::SESSION_TIMEOUT, CloseReason::SessionTimeout);
+        // A reader of mail is not cut for the connection's age: it would never come to remove what it has read.
+        if self.said_ms().is_some() {
+            let idle_ms = self.progress_ms + POP3_IDLE_SECS * 1000;
+            return Some(Deadline::Dismiss(idle_ms, LastWord::CommandTimeout, CloseReason::CommandTimeout));
+        }
+        let session = Deadline::Dismiss(session_ms, LastWord::SessionTimeout, CloseReason::SessionTimeout);
         let own = if self.session.awaits_data() {
-            let silence =
-                Deadline::Dismiss(after(options.data_timeout), Reply::DATA_TIMEOUT, CloseReason::DataTimeout);
+            let silence = Deadline::Dismiss(
+                after(options.data_timeout),
+                LastWord::DataTimeout,
+                CloseReason::DataTimeout,
+            );
             if self.minute_ends_ms > 0 && self.minute_ends_ms < silence.ms() {
                 Deadline::Judge(self.minute_ends_ms)
             } else {
@@ -330,7 +373,7 @@ impl<S: Stream> Connection<S> {
         } else {
             Deadline::Dismiss(
                 after(options.command_timeout),
-                Reply::COMMAND_TIMEOUT,
+                LastWord::CommandTimeout,
                 CloseReason::CommandTimeout,
             )
         };
@@ -338,13 +381,20 @@ impl<S: Stream> Connection<S> {
         Some(if own.ms() <= session.ms() || self.session.awaits_data() { own } else { session })
     }
 
+    /// When a reader of mail was last told something, in milliseconds.
+    fn said_ms(&self) -> Option<u64> {
+        self.session.visit().and_then(|visit| visit.said_ms)
+    }
+
     /// What to do once everything is written: whether the connection can be closed now. Otherwise it lingers, throwing
     /// input away, for a close over unread input would send a reset and destroy the last reply. With TLS the client's
     /// close_notify is to come yet.
     pub fn finish(&mut self, reason: CloseReason, now_ms: u64) -> bool {
         let nothing_behind = matches!(reason, CloseReason::Client | CloseReason::Reset)
-            || reason == CloseReason::Session(smtp::CloseReason::Quit)
-                && self.tls.is_none()
+            || matches!(
+                reason,
+                CloseReason::Smtp(smtp::CloseReason::Quit) | CloseReason::Pop3(pop3::CloseReason::Quit)
+            ) && self.tls.is_none()
                 && self.carry.is_empty()
                 && !self.may_be_readable;
         self.carry = Vec::new();

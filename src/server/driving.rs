@@ -7,18 +7,30 @@ use log::{error, info};
 use super::Server;
 use super::connection::{CloseReason, Deadline, Phase, Stream};
 use super::passage::Received;
+use super::spoken::{LastWord, Spoken};
 use crate::limits::{BULK_PER_TURN, COMMANDS_RECEIVED_MAX, READ_PER_TURN, RECEIVE_BUFFER};
 use crate::log_value::Escaped;
 use crate::net::slots::Key;
 use crate::net::timers::Now;
-use crate::smtp::{self, Address, Need, Reply, Session};
+use crate::smtp::{Address, Need, Reply, Session};
 use crate::wire::Outbox;
 
 /// What a session waits for, as far as its connection is concerned.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Wants {
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(super) enum Wants {
     Input,
+    #[default]
     Nothing,
+}
+
+/// What became of input that a session was offered.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Advanced {
+    /// Octets taken.
+    pub consumed: usize,
+    /// Whether the session said something, or its end is to be written.
+    pub has_answered: bool,
+    pub wants: Wants,
 }
 
 impl<S: Stream> Server<S> {
@@ -97,13 +109,14 @@ impl<S: Stream> Server<S> {
     /// A client spoke before the banner: that is refused where the banner is held back, and else taken like any input.
     pub(super) fn talked_early(&mut self, key: Key, talk: Vec<u8>, now: Now) {
         self.counters.early_talkers += 1;
-        if !self.options.greeting_delay.is_zero() {
-            let reason = CloseReason::Session(smtp::CloseReason::Dismissed);
-            return self.dismiss(key, Reply::EARLY_TALKER, reason, now);
+        let Some(service) = self.connections.get(key).map(|connection| connection.service) else { return };
+        if !self.greeting_delay(service).is_zero() {
+            return self.dismiss(key, LastWord::SpokeEarly, CloseReason::Dismissed, now);
         }
-        let Some(connection) = self.connections.get_mut(key) else { return };
-        connection.carry = talk;
-        connection.has_fresh_carry = true;
+        if let Some(connection) = self.connections.get_mut(key) {
+            connection.carry = talk;
+            connection.has_fresh_carry = true;
+        }
     }
 
     fn greet(&mut self, key: Key, now: Now) {
@@ -158,20 +171,42 @@ impl<S: Stream> Server<S> {
 
     /// Offers `input` to a session and does what it needs, until it needs something that is not here.
     fn advance(&mut self, key: Key, input: &[u8], now: Now) -> Wants {
+        let Some(connection) = self.connections.get(key) else { return Wants::Nothing };
+        let Advanced { consumed, has_answered, wants } = match connection.session {
+            Spoken::Smtp(_) => self.advance_smtp(key, input, now),
+            Spoken::Pop3(_) => self.advance_pop3(key, input, now),
+        };
+        let Some(connection) = self.connections.get_mut(key) else { return Wants::Nothing };
+        if consumed < input.len() {
+            connection.carry = input[consumed..].to_vec();
+            connection.has_fresh_carry = wants == Wants::Nothing;
+        }
+        // While data is awaited only data counts: a client that keeps memory does not keep it by saying NOOP.
+        let has_progressed = if connection.session.awaits_data() { consumed > 0 } else { has_answered };
+        if has_progressed {
+            connection.progressed(now.ms(), consumed);
+        }
+        if has_answered {
+            self.mark_dirty(key);
+        }
+        self.charge(key);
+        wants
+    }
+
+    /// The same of an SMTP session.
+    fn advance_smtp(&mut self, key: Key, input: &[u8], now: Now) -> Advanced {
         let spill_beyond = self.spill_beyond();
-        let mut consumed = 0;
-        let mut answered = false;
-        let mut wants = Wants::Nothing;
-        loop {
-            let Some(connection) = self.connections.get_mut(key) else { return Wants::Nothing };
+        let mut advanced = Advanced::default();
+        while let Some(connection) = self.connections.get_mut(key) {
+            let Spoken::Smtp(session) = &mut connection.session else { break };
             let waits_before = connection.outbox.pending().len();
-            connection.session.spill_beyond(spill_beyond);
-            let progress = connection.session.advance(&input[consumed..], &mut connection.outbox);
-            consumed += progress.consumed;
-            answered |= connection.outbox.pending().len() > waits_before;
+            session.spill_beyond(spill_beyond);
+            let progress = session.advance(&input[advanced.consumed..], &mut connection.outbox);
+            advanced.consumed += progress.consumed;
+            advanced.has_answered |= connection.outbox.pending().len() > waits_before;
             match progress.need {
                 Need::Input => {
-                    wants = Wants::Input;
+                    advanced.wants = Wants::Input;
                     break;
                 }
                 Need::Room => break,
@@ -208,47 +243,42 @@ impl<S: Stream> Server<S> {
                     }
                 }
                 Need::StartTls => {
-                    assert_eq!(consumed, input.len(), "the session ends if anything stands behind STARTTLS");
+                    assert_eq!(
+                        advanced.consumed,
+                        input.len(),
+                        "the session ends if anything stands behind STARTTLS"
+                    );
                     connection.phase = Phase::StartTls;
                     break;
                 }
                 Need::Close(reason) => {
-                    connection.phase = Phase::Finishing(CloseReason::Session(reason));
-                    answered = true; // its end is to be written, if nothing else
+                    connection.phase = Phase::Finishing(CloseReason::Smtp(reason));
+                    advanced.has_answered = true; // its end is to be written, if nothing else
                     break;
                 }
             }
-            answered = true;
+            advanced.has_answered = true;
         }
-        let Some(connection) = self.connections.get_mut(key) else { return Wants::Nothing };
-        if let Some((reply, count)) = connection.session.take_refused() {
-            self.counters.refused += u64::from(count);
-            info!(
-                "refused client={} messages={count} reply={}",
-                connection.client,
-                Escaped(reply.text().as_bytes())
-            );
-        }
-        if consumed < input.len() {
-            connection.carry = input[consumed..].to_vec();
-            connection.has_fresh_carry = wants == Wants::Nothing;
-        }
-        // While data is awaited only data counts: a client that keeps memory does not keep it by saying NOOP.
-        let has_progressed = if connection.session.awaits_data() { consumed > 0 } else { answered };
-        if has_progressed {
-            connection.progressed(now.ms(), consumed);
-        }
-        if answered {
-            self.mark_dirty(key);
-        }
+        self.tell_refused(key);
         self.drop_spill_if_over(key);
-        self.charge(key);
-        wants
+        advanced
     }
 
+    /// Tells of messages that a session refused for their content.
+    fn tell_refused(&mut self, key: Key) {
+        if let Some(connection) = self.connections.get_mut(key)
+            && let Some((reply, count)) = connection.session.smtp_mut().take_refused()
+        {
+            self.counters.refused += u64::from(count);
+            let (client, reply) = (connection.client, Escaped(reply.text().as_bytes()));
+            info!("refused client={client} messages={count} reply={reply}");
+        }
+    }
+
+    /// Answers an SMTP session.
     pub(super) fn answer(&mut self, key: Key, say: impl FnOnce(&mut Session, &mut Outbox)) {
         if let Some(connection) = self.connections.get_mut(key) {
-            say(&mut connection.session, &mut connection.outbox);
+            say(connection.session.smtp_mut(), &mut connection.outbox);
         }
     }
 
@@ -267,12 +297,24 @@ impl<S: Stream> Server<S> {
         let Some(connection) = self.connections.get_mut(key) else { return };
         let mut holds = connection.memory();
         let others = self.memory - connection.charged as u64;
-        if others > 0 && others + holds as u64 > self.options.memory && connection.session.awaits_data() {
-            connection.session.shed(Reply::MEMORY_FULL);
+        let is_alone = others <= self.maildrops.memory();
+        if !is_alone && others + holds as u64 > self.options.memory && connection.session.awaits_data() {
+            connection.session.smtp_mut().shed(Reply::MEMORY_FULL);
             holds = connection.memory();
+        }
+        let outbox = connection.charged_outbox();
+        if let Spoken::Pop3(visit) = &mut connection.session {
+            self.maildrops.charge(visit, outbox);
         }
         connection.charged = holds;
         self.memory = others + holds as u64;
+    }
+
+    /// Takes note that replies of a maildrop were written.
+    fn charge_replies(&mut self, key: Key) {
+        if self.connections.get(key).is_some_and(|connection| connection.session.visit().is_some()) {
+            self.charge(key);
+        }
     }
 
     /// The client will send nothing more, and what it sent is answered: the connection ends.
@@ -320,12 +362,12 @@ impl<S: Stream> Server<S> {
             Deadline::Judge(_) => {
                 if !connection.judge_minute(now.ms()) {
                     self.counters.timeouts += 1;
-                    self.dismiss(key, Reply::DATA_TIMEOUT, CloseReason::DataTimeout, now);
+                    self.dismiss(key, LastWord::DataTimeout, CloseReason::DataTimeout, now);
                 }
             }
-            Deadline::Dismiss(_, reply, reason) => {
+            Deadline::Dismiss(_, word, reason) => {
                 self.counters.timeouts += 1;
-                self.dismiss(key, reply, reason, now);
+                self.dismiss(key, word, reason, now);
             }
             Deadline::Close(_, reason) => {
                 self.counters.timeouts += u64::from(reason == CloseReason::WriteTimeout);
@@ -366,6 +408,7 @@ impl<S: Stream> Server<S> {
                 _ if connection.can_advance() => self.list(key),
                 _ => {}
             }
+            self.charge_replies(key);
             self.watch(key);
         }
     }

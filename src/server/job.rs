@@ -4,6 +4,7 @@ use std::io;
 use std::sync::Arc;
 
 use super::courier::{DeliveryDone, DeliveryJob};
+use super::maildrop::jobs::{Listing, OpenJob, ReadDone, ReadJob, UpdateDone, UpdateJob};
 use crate::accounts::{Accounts, PasswordCheck};
 use crate::mailbox::MailboxPath;
 use crate::net::slots::Key;
@@ -24,6 +25,12 @@ pub enum Job {
     CheckPassword(PasswordJob),
     /// Measure the messages of a mailbox. At most one is out for each mailbox with a quota.
     Measure(MailboxPath),
+    /// List a mailbox for a POP3 session. Of these three at most one is out for each connection.
+    Open(OpenJob),
+    /// Read a part of a message for a POP3 session.
+    Read(ReadJob),
+    /// Remove messages, and mark others as seen, for a POP3 session.
+    Update(UpdateJob),
 }
 
 /// A password to judge.
@@ -67,6 +74,12 @@ pub enum Completion {
     },
     /// Of [`Job::Measure`]: octets.
     Measured(MailboxPath, io::Result<u64>),
+    /// Of [`Job::Open`].
+    Opened(Key, io::Result<Listing>),
+    /// Of [`Job::Read`].
+    Read(Key, io::Result<ReadDone>),
+    /// Of [`Job::Update`].
+    Updated(Key, UpdateDone),
     /// Of no job: somebody changed what the server was started with.
     Reloaded(Reload),
 }

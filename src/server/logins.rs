@@ -1,4 +1,4 @@
-//! Logging in (RFC 4954): a worker judges passwords, proofs are judged at once, and what fails costs its client time. The
+//! Logging in (RFC 4954, RFC 5034): a worker judges passwords, proofs are judged at once, and what fails costs its client time. The
 //! part of the turn that has to do with who a client is.
 //!
 //! Nothing here tells an unknown user from a wrong password, by words or by time. A failure is answered late, twice as
@@ -17,13 +17,14 @@ use super::Server;
 use super::clients::Client;
 use super::connection::Stream;
 use super::job::{Job, PasswordJob};
+use super::spoken::{NoLogin, Spoken};
 use crate::limits::{
     FAILED_LOGIN_DELAY_MS, FAILED_LOGINS_PER_CONNECTION, PASSWORDS_WAITING_MAX, PASSWORDS_WAITING_PER_CLIENT,
 };
 use crate::log_value::Escaped;
 use crate::net::slots::Key;
 use crate::net::timers::Now;
-use crate::smtp::Reply;
+use crate::wire::Outbox;
 use crate::wire::sasl::{self, ChannelBinding, SaslStep, ScramBasis};
 
 /// What logins need from turn to turn.
@@ -56,7 +57,7 @@ impl<S: Stream> Server<S> {
         let Some(client) = self.connections.get(key).map(|connection| connection.client) else { return true };
         if !self.clients.may_try_login(client.ip(), now.ms()) {
             self.counters.logins_refused += 1;
-            self.answer_login(key, &step, Reply::TOO_MANY_FAILED_LOGINS);
+            self.refuse_login(key, &step, NoLogin::TooManyFailed);
             return true;
         }
         match step {
@@ -67,7 +68,7 @@ impl<S: Stream> Server<S> {
                     nonce: self.logins.nonce(),
                     binding: binding.and_then(|binding| self.binding(key, binding)),
                 };
-                self.answer(key, |session, out| session.answer_keys(Ok(basis), out));
+                self.answer_either(key, |session, out| session.answer_keys(Ok(basis), out));
                 true
             }
             SaslStep::Proof { user, is_right } => {
@@ -78,11 +79,18 @@ impl<S: Stream> Server<S> {
     }
 
     /// Says no, whichever question it was.
-    fn answer_login(&mut self, key: Key, step: &SaslStep, reply: Reply) {
-        self.answer(key, |session, out| match step {
-            SaslStep::Keys { .. } => session.answer_keys(Err(reply), out),
-            SaslStep::Password { .. } | SaslStep::Proof { .. } => session.answer_login(Err(reply), out),
+    fn refuse_login(&mut self, key: Key, step: &SaslStep, why: NoLogin) {
+        self.answer_either(key, |session, out| match step {
+            SaslStep::Keys { .. } => session.answer_keys(Err(why), out),
+            SaslStep::Password { .. } | SaslStep::Proof { .. } => session.answer_login(Err(why), out),
         });
+    }
+
+    /// Answers a session, whatever it speaks.
+    fn answer_either(&mut self, key: Key, say: impl FnOnce(&mut Spoken, &mut Outbox)) {
+        if let Some(connection) = self.connections.get_mut(key) {
+            say(&mut connection.session, &mut connection.outbox);
+        }
     }
 
     fn binding(&self, key: Key, binding: ChannelBinding) -> Option<Vec<u8>> {
@@ -101,7 +109,7 @@ impl<S: Stream> Server<S> {
         let is_share_used = of_client >= PASSWORDS_WAITING_PER_CLIENT && !self.clients.is_exempt(client.ip());
         if waiting.len() >= PASSWORDS_WAITING_MAX || is_share_used {
             self.counters.logins_put_off += 1;
-            self.answer(key, |session, out| session.answer_login(Err(Reply::LOGIN_BUSY), out));
+            self.answer_either(key, |session, out| session.answer_login(Err(NoLogin::Busy), out));
             return true;
         }
         let check = self.accounts.login(&user);
@@ -145,15 +153,15 @@ impl<S: Stream> Server<S> {
         if let Some(account) = account {
             self.counters.logins += 1;
             info!("login client={client} user={}", Escaped(account.as_bytes()));
-            self.answer(key, |session, out| session.answer_login(Ok(account), out));
+            self.answer_either(key, |session, out| session.answer_login(Ok(account), out));
             return true;
         }
         connection.failed_logins += 1;
         let failures = connection.failed_logins;
         let is_last = failures >= FAILED_LOGINS_PER_CONNECTION;
-        let reply = if is_last { Reply::TOO_MANY_FAILED_LOGINS } else { Reply::LOGIN_FAILED };
+        let why = if is_last { NoLogin::TooManyFailed } else { NoLogin::Failed };
         connection.is_parked = true;
-        connection.late_no = Some((now.ms() + (FAILED_LOGIN_DELAY_MS << (failures - 1)), reply));
+        connection.late_no = Some((now.ms() + (FAILED_LOGIN_DELAY_MS << (failures - 1)), why));
         self.failed(client, user, now);
         self.watch(key);
         false
@@ -168,8 +176,8 @@ impl<S: Stream> Server<S> {
     /// The time has come to say no.
     pub(super) fn say_no(&mut self, key: Key, now: Now) {
         let Some(connection) = self.connections.get_mut(key) else { return };
-        let Some((_, reply)) = connection.late_no.take() else { return };
-        self.answer(key, |session, out| session.answer_login(Err(reply), out));
+        let Some((_, why)) = connection.late_no.take() else { return };
+        self.answer_either(key, |session, out| session.answer_login(Err(why), out));
         self.unpark(key, now);
     }
 }

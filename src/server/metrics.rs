@@ -60,6 +60,16 @@ pub struct Counters {
     pub removed: u64,
     /// Messages found damaged and set aside into `spool/quarantine`.
     pub quarantined: u64,
+    /// Maildrops opened by POP3.
+    pub maildrops: u64,
+    /// Those that were not, because another session had the mailbox.
+    pub maildrops_in_use: u64,
+    /// Messages that POP3's clients read to their end, short ones by TOP too.
+    pub popped: u64,
+    /// Octets that they read.
+    pub popped_octets: u64,
+    /// Messages that they removed.
+    pub maildrop_removed: u64,
 }
 
 /// `key=value` pairs for one log line.
@@ -68,7 +78,8 @@ impl fmt::Display for Counters {
         write!(
             f,
             "connections={} connections_refused={} connections_limited={} messages_limited={} proxy_errors={} logins={} logins_failed={} logins_put_off={} logins_refused={} early_talkers={} timeouts={} aborted={} handshakes={} handshakes_resumed={} tls_failed={} accepted={} accepted_octets={} \
-             rejected={} refused={} commits={} sync_ms={} delivered={} delivery_failures={} held={} released={} removed={} quarantined={}",
+             rejected={} refused={} commits={} sync_ms={} delivered={} delivery_failures={} held={} released={} removed={} quarantined={} \
+             maildrops={} maildrops_in_use={} popped={} popped_octets={} maildrop_removed={}",
             self.connections,
             self.connections_refused,
             self.connections_limited,
@@ -95,7 +106,12 @@ impl fmt::Display for Counters {
             self.held,
             self.released,
             self.removed,
-            self.quarantined
+            self.quarantined,
+            self.maildrops,
+            self.maildrops_in_use,
+            self.popped,
+            self.popped_octets,
+            self.maildrop_removed
         )
     }
 }

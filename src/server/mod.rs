@@ -12,6 +12,7 @@ mod driving;
 mod held;
 pub mod job;
 mod logins;
+pub mod maildrop;
 pub mod metrics;
 mod options;
 mod passage;
@@ -21,6 +22,7 @@ mod queue;
 mod quotas;
 mod securing;
 mod spilling;
+mod spoken;
 
 use std::collections::{HashMap, VecDeque};
 use std::net::SocketAddr;
@@ -36,7 +38,6 @@ use crate::log_value::Escaped;
 use crate::net::slots::{Key, Slots};
 use crate::net::timers::{Now, Timers};
 use crate::net::tls::ServerTls;
-use crate::smtp::{Offer, Profile, Reply, Security, Session};
 use crate::spool::{Pending, SpillJob, Spool};
 use acceptance::{DateText, Store, Waiting};
 pub use clients::ClientLimits;
@@ -44,17 +45,19 @@ use clients::Clients;
 use connection::{CloseReason, Connection, Phase, Stream};
 use job::{Completion, Job};
 use logins::Logins;
+use maildrop::Maildrops;
 use metrics::Counters;
 pub use options::{Deliver, Durability, Options, Service};
 use passage::Buffers;
 use queue::{Entry, Kept, Queue};
 use quotas::Quotas;
+use spoken::{LastWord, Profile, Profiles, Spoken};
 
 /// The server: all sessions, the log, the queue.
 pub struct Server<S> {
     options: Options,
     /// By service.
-    profiles: [Arc<Profile>; Service::ALL.len()],
+    profiles: Profiles,
     /// What TLS begins with; without it, none does.
     tls: Option<ServerTls>,
     connections: Slots<Connection<S>>,
@@ -62,6 +65,7 @@ pub struct Server<S> {
     accounts: Arc<Accounts>,
     logins: Logins,
     quotas: Quotas,
+    maildrops: Maildrops,
     /// Connections that may be driven on, each once, here or in `bulk`.
     ready: VecDeque<Key>,
     /// Those of them that bring large messages: they share a part of each turn, so that nobody's command waits for
@@ -154,12 +158,13 @@ impl<S: Stream> Server<S> {
         };
         let connections = Slots::with_capacity(options.connections_max.min(CONNECTIONS_RESERVED));
         Server {
-            profiles: profiles(&options, None, &Accounts::default()),
+            profiles: Profile::all(&options, None, &Accounts::default()),
             tls: None,
             clients: Clients::new(options.client_limits.clone()),
             accounts: Arc::default(),
             logins: Logins::new(nonce_key),
             quotas: Quotas::default(),
+            maildrops: Maildrops::default(),
             options,
             connections,
             ready: VecDeque::new(),
@@ -189,13 +194,13 @@ impl<S: Stream> Server<S> {
     /// The same with TLS, before the first connection. Without, STARTTLS is not offered, and a service that is in TLS from
     /// the start closes each connection.
     pub fn with_tls(self, tls: ServerTls) -> Server<S> {
-        let profiles = profiles(&self.options, Some(&tls), &self.accounts);
+        let profiles = Profile::all(&self.options, Some(&tls), &self.accounts);
         Server { profiles, tls: Some(tls), ..self }
     }
 
     /// The same with accounts.
     pub fn with_accounts(self, accounts: Arc<Accounts>) -> Server<S> {
-        let profiles = profiles(&self.options, self.tls.as_ref(), &accounts);
+        let profiles = Profile::all(&self.options, self.tls.as_ref(), &accounts);
         Server { profiles, accounts, ..self }
     }
 
@@ -207,13 +212,13 @@ impl<S: Stream> Server<S> {
         }
         let is_proxied = self.is_proxy(client);
         if !is_proxied && !self.clients.may_connect(client.ip(), now.ms()) {
-            self.tell_limited(client);
-            say_last(stream, service, Reply::CLIENT_CONNECTIONS);
+            self.tell_limited(client, service);
+            say_last(stream, service, LastWord::ClientConnections);
             return None;
         }
         self.counters.connections += 1;
-        let session = Session::new(self.profiles[service as usize].clone());
-        let phase = if is_proxied { self.proxied(now) } else { self.greeting(now) };
+        let session = self.profiles[service as usize].session();
+        let phase = if is_proxied { self.proxied(now) } else { self.greeting(service, now) };
         let connection = Connection::new(stream, client, service, session, phase, now.ms());
         let key = self.connections.insert(connection);
         if is_proxied {
@@ -226,27 +231,30 @@ impl<S: Stream> Server<S> {
 
     /// Begins to serve a connection whose client is known, and which sent this already: with TLS or with the banner.
     fn begin(&mut self, key: Key, sent: Vec<u8>, now: Now) {
-        let greeting = self.greeting(now);
-        let Some(connection) = self.connections.get_mut(key) else { return };
-        match connection.service {
-            Service::Submissions => self.begin_tls(key, &sent, now),
-            Service::Smtp | Service::Submission => {
-                connection.phase = greeting;
-                connection.carry = sent;
-                self.list(key);
-            }
+        let Some(service) = self.connections.get(key).map(|connection| connection.service) else { return };
+        if service.is_in_tls() {
+            return self.begin_tls(key, &sent, now);
         }
+        let greeting = self.greeting(service, now);
+        let Some(connection) = self.connections.get_mut(key) else { return };
+        (connection.phase, connection.carry) = (greeting, sent);
+        self.list(key);
     }
 
     /// The phase of a connection that is ready for its banner.
-    fn greeting(&self, now: Now) -> Phase {
-        Phase::Greeting(now.ms() + self.options.greeting_delay.as_millis() as u64)
+    fn greeting(&self, service: Service, now: Now) -> Phase {
+        Phase::Greeting(now.ms() + self.greeting_delay(service).as_millis() as u64)
     }
 
-    /// Turns a connection away with 421: one write that does not block; if it finds no room, the close says as much.
+    /// How long the banner is held back: those who do not wait for it send spam, and read no mail.
+    fn greeting_delay(&self, service: Service) -> Duration {
+        if service.is_pop3() { Duration::ZERO } else { self.options.greeting_delay }
+    }
+
+    /// Turns a connection away with a last word: one write that does not block; if it finds no room, the close says as much.
     pub fn turn_away(&mut self, stream: S, client: SocketAddr, service: Service) {
-        let reply = if self.stop.is_some() { Reply::SHUTTING_DOWN } else { Reply::TOO_MANY_CONNECTIONS };
-        say_last(stream, service, reply);
+        let word = if self.stop.is_some() { LastWord::ShuttingDown } else { LastWord::TooManyConnections };
+        say_last(stream, service, word);
         self.counters.connections_refused += 1;
         debug!("turned away client={client}");
     }
@@ -286,6 +294,9 @@ impl<S: Stream> Server<S> {
                 self.password_checked(key, &user, account, now);
             }
             Completion::Measured(mailbox, octets) => self.quotas.measured(&mailbox, octets, now.ms()),
+            Completion::Opened(key, listing) => self.opened(key, listing, now),
+            Completion::Read(key, done) => self.part_read(key, done, now),
+            Completion::Updated(key, done) => self.updated(key, done, now),
             Completion::Reloaded(reload) => self.reloaded(reload),
         }
     }
@@ -296,6 +307,7 @@ impl<S: Stream> Server<S> {
         self.expire(now);
         self.start_spills(jobs);
         self.start_password_checks(jobs);
+        self.start_maildrop_jobs(jobs);
         self.quotas.due().into_iter().for_each(|mailbox| jobs(Job::Measure(mailbox)));
         self.start_deliveries(now, jobs);
         self.start_commit(now, jobs); // the committer starts while we write
@@ -368,14 +380,15 @@ impl<S: Stream> Server<S> {
     }
 
     /// Says a last reply, which the client has its time to take, however long it was silent before.
-    fn dismiss(&mut self, key: Key, reply: Reply, reason: CloseReason, now: Now) {
+    fn dismiss(&mut self, key: Key, word: LastWord, reason: CloseReason, now: Now) {
         let Some(connection) = self.connections.get_mut(key) else { return };
         if connection.session.is_over() {
             return; // the last word is said
         }
-        connection.session.dismiss(reply, &mut connection.outbox);
+        connection.session.dismiss(word, &mut connection.outbox);
         connection.progressed(now.ms(), 0);
         connection.phase = Phase::Finishing(reason);
+        self.leave_maildrop_if_over(key);
         self.charge(key);
         self.mark_dirty(key);
     }
@@ -394,7 +407,7 @@ impl<S: Stream> Server<S> {
             && !connection.session.is_over()
             && !connection.session.is_in_transaction()
         {
-            self.dismiss(key, Reply::SHUTTING_DOWN, CloseReason::Shutdown, now);
+            self.dismiss(key, LastWord::ShuttingDown, CloseReason::Shutdown, now);
         }
     }
 
@@ -412,7 +425,8 @@ impl<S: Stream> Server<S> {
             self.stop.filter(|_| !is_over).map(|stop| stop.until_ms),
         ];
         let lists = [&self.ready, &self.bulk, &self.shaking];
-        let has_work = lists.iter().any(|list| !list.is_empty()) || !self.dirty.is_empty();
+        let has_work =
+            lists.iter().any(|list| !list.is_empty()) || !self.dirty.is_empty() || self.has_maildrop_jobs();
         let sleep = if has_work || end.is_some() {
             Some(Duration::ZERO)
         } else {
@@ -436,7 +450,7 @@ impl<S: Stream> Server<S> {
                     .get(key)
                     .is_some_and(|connection| connection.phase == Phase::Open && !connection.is_parked)
                 {
-                    self.dismiss(key, Reply::SHUTTING_DOWN, CloseReason::Shutdown, now);
+                    self.dismiss(key, LastWord::ShuttingDown, CloseReason::Shutdown, now);
                 }
             }
             return None;
@@ -453,6 +467,7 @@ impl<S: Stream> Server<S> {
         let may_leave = is_log_idle
             && self.spills_out == 0
             && self.waiting.is_empty()
+            && self.maildrops.is_settled()
             && self.dirty.is_empty()
             && (is_quiet || stop.is_over);
         may_leave.then(|| End::Stopped { undelivered: self.queue.len(), held: self.held() })
@@ -469,49 +484,26 @@ impl<S: Stream> Server<S> {
         self.counters.aborted += u64::from(reason == CloseReason::Reset);
         self.counters.proxy_errors +=
             u64::from(matches!(reason, CloseReason::BadProxyHeader | CloseReason::NoProxyHeader));
-        info!(
-            "closed client={} reason={} hello={} messages={}",
-            connection.client,
-            reason.word(),
-            Escaped(connection.session.hello().as_bytes()),
-            connection.messages
-        );
+        let (client, reason) = (connection.client, reason.word());
+        match connection.session {
+            Spoken::Smtp(session) => info!(
+                "closed client={client} reason={reason} hello={} messages={}",
+                Escaped(session.hello().as_bytes()),
+                connection.messages
+            ),
+            Spoken::Pop3(visit) => {
+                let user = Escaped(visit.session.user().unwrap_or_default().as_bytes()).to_string();
+                self.leave(key, visit, connection.charged as u64);
+                info!("closed client={client} reason={reason} user={user}");
+            }
+        }
     }
 }
 
 /// Says one thing to a connection that is not served, and closes it. Where TLS comes first the close says it alone: a
 /// handshake is not spent on that.
-fn say_last(mut stream: impl Stream, service: Service, reply: Reply) {
-    if service != Service::Submissions {
-        let _ = stream.write(format!("{}\r\n", reply.text()).as_bytes());
+fn say_last(mut stream: impl Stream, service: Service, word: LastWord) {
+    if !service.is_in_tls() {
+        let _ = stream.write(format!("{}\r\n", word.text(service)).as_bytes());
     }
-}
-
-/// By service, what all its sessions have in common.
-fn profiles(
-    options: &Options,
-    tls: Option<&ServerTls>,
-    accounts: &Accounts,
-) -> [Arc<Profile>; Service::ALL.len()] {
-    Service::ALL.map(|service| Arc::new(profile(options, service, tls, accounts)))
-}
-
-fn profile(options: &Options, service: Service, tls: Option<&ServerTls>, accounts: &Accounts) -> Profile {
-    let remark = match options.durability {
-        Durability::Disk => "",
-        Durability::None => "NOT DURABLE (mail is kept in memory only)",
-    };
-    let is_for_users = service != Service::Smtp;
-    let auth = match options.allow_plaintext_auth {
-        // Where nobody could log in nothing is offered.
-        _ if !is_for_users && !accounts.is_kept() => Offer::Never,
-        true => Offer::Always,
-        false => Offer::InTls,
-    };
-    let starttls = tls.is_some() && service != Service::Submissions;
-    Profile::new(&options.hostname, remark, options.message_size_max, options.recipients_max).with(Security {
-        starttls,
-        auth,
-        auth_required: is_for_users,
-    })
 }

@@ -109,11 +109,16 @@ pub enum Service {
     Submission,
     /// The same in TLS from the first octet (RFC 8314 3.3).
     Submissions,
+    /// Mail for our users to read (RFC 1939): TLS by STLS.
+    Pop3,
+    /// The same in TLS from the first octet (RFC 8314 3.3).
+    Pop3s,
 }
 
 impl Service {
     /// All of them.
-    pub const ALL: [Service; 3] = [Service::Smtp, Service::Submission, Service::Submissions];
+    pub const ALL: [Service; 5] =
+        [Service::Smtp, Service::Submission, Service::Submissions, Service::Pop3, Service::Pop3s];
 
     /// The option that names its addresses.
     pub fn key(self) -> &'static str {
@@ -121,6 +126,8 @@ impl Service {
             Service::Smtp => "listen",
             Service::Submission => "listen-submission",
             Service::Submissions => "listen-submissions",
+            Service::Pop3 => "listen-pop3",
+            Service::Pop3s => "listen-pop3s",
         }
     }
 
@@ -130,6 +137,18 @@ impl Service {
             Service::Smtp => "smtp",
             Service::Submission => "submission",
             Service::Submissions => "submissions",
+            Service::Pop3 => "pop3",
+            Service::Pop3s => "pop3s",
         }
+    }
+
+    /// Whether TLS begins before anything is said.
+    pub fn is_in_tls(self) -> bool {
+        matches!(self, Service::Submissions | Service::Pop3s)
+    }
+
+    /// Whether POP3 is spoken there, and else SMTP.
+    pub fn is_pop3(self) -> bool {
+        matches!(self, Service::Pop3 | Service::Pop3s)
     }
 }

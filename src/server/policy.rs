@@ -6,9 +6,10 @@
 
 use std::borrow::Cow;
 
+use super::Server;
 use super::connection::{Connection, Stream};
 use super::job::Reload;
-use super::{Server, profiles};
+use super::spoken::Profile;
 use crate::limits::UNKNOWN_RECIPIENTS_PER_CONNECTION;
 use crate::mailbox::MailboxPath;
 use crate::net::slots::Key;
@@ -32,7 +33,7 @@ impl<S: Stream> Server<S> {
     /// Users send as themselves. Others may say that they are anybody, or, where that is asked for, not that they are
     /// somebody of ours who does not exist.
     fn may_send_as(&self, connection: &Connection<S>, sender: &Address) -> Result<(), Reply> {
-        match connection.session.user() {
+        match connection.session.smtp().user() {
             Some(user) if self.accounts.may_send_as(user, sender) => Ok(()),
             Some(_) => Err(Reply::NOT_YOUR_ADDRESS),
             None if self.options.require_known_sender && self.is_stranger(sender) => {
@@ -114,7 +115,7 @@ impl<S: Stream> Server<S> {
         if let Some(accounts) = reload.accounts {
             self.accounts = accounts;
         }
-        self.profiles = profiles(&self.options, self.tls.as_ref(), &self.accounts);
+        self.profiles = Profile::all(&self.options, self.tls.as_ref(), &self.accounts);
     }
 
     fn is_local(&self, domain_key: &str) -> bool {

@@ -9,12 +9,12 @@ use super::Server;
 use super::connection::{CloseReason, Phase, Stream};
 use super::options::Service;
 use super::passage::Received;
+use super::spoken::LastWord;
 use crate::limits::{COMMANDS_RECEIVED_MAX, PROXY_HEADER_SECS};
 use crate::log_value::Escaped;
 use crate::net::network::Network;
 use crate::net::slots::Key;
 use crate::net::timers::Now;
-use crate::smtp::{self, Reply};
 use crate::wire::proxy::{self, Header};
 
 impl<S: Stream> Server<S> {
@@ -58,14 +58,13 @@ impl<S: Stream> Server<S> {
             let client = SocketAddr::new(source.ip().to_canonical(), source.port());
             debug!("proxy={} speaks for client={client}", connection.client);
             connection.client = client;
-            let is_in_tls = connection.service == Service::Submissions;
+            let service = connection.service;
             if !self.clients.may_connect(client.ip(), now.ms()) {
-                self.tell_limited(client);
-                let reason = CloseReason::Session(smtp::CloseReason::Dismissed);
+                self.tell_limited(client, service);
                 // Where TLS comes first the close says it alone.
-                return match is_in_tls {
-                    true => self.close(key, reason),
-                    false => self.dismiss(key, Reply::CLIENT_CONNECTIONS, reason, now),
+                return match service.is_in_tls() {
+                    true => self.close(key, CloseReason::Dismissed),
+                    false => self.dismiss(key, LastWord::ClientConnections, CloseReason::Dismissed, now),
                 };
             }
         }
@@ -77,9 +76,10 @@ impl<S: Stream> Server<S> {
     }
 
     /// Tells of a connection beyond its client's limit.
-    pub(super) fn tell_limited(&mut self, client: SocketAddr) {
+    pub(super) fn tell_limited(&mut self, client: SocketAddr, service: Service) {
         self.counters.connections_limited += 1;
-        info!("turned away client={client} reply={}", Escaped(Reply::CLIENT_CONNECTIONS.text().as_bytes()));
+        let reply = LastWord::ClientConnections.text(service);
+        info!("turned away client={client} reply={}", Escaped(reply.as_bytes()));
     }
 }
 

@@ -3,7 +3,7 @@
 //!
 //! ```text
 //!   STARTTLS ─▶ 220 ─▶ StartTls ──written──▶ Handshake ─────────────────────────▶ Open, and the client says EHLO
-//!                            submissions ──▶ Handshake ─▶ Greeting ──its time──▶ Open, behind the banner
+//!                     submissions, pop3s ──▶ Handshake ─▶ Greeting ──its time──▶ Open, behind the banner
 //! ```
 //!
 //! Nothing that was read before TLS began is ever offered to it or to the session within: STARTTLS is the last that the
@@ -13,7 +13,6 @@ use log::{debug, info, log_enabled};
 
 use super::Server;
 use super::connection::{CloseReason, Phase, Stream};
-use super::options::Service;
 use super::passage::Received;
 use crate::limits::{
     COMMANDS_RECEIVED_MAX, HANDSHAKE_SECS, HANDSHAKE_STORM_SECS, HANDSHAKES_MAX, HANDSHAKES_PER_TURN,
@@ -123,7 +122,8 @@ impl<S: Stream> Server<S> {
 
     /// The handshake is done: the session begins anew, with what the client said behind it.
     fn secured(&mut self, key: Key, input: Vec<u8>, now: Now) {
-        let greeting = self.greeting(now);
+        let Some(service) = self.connections.get(key).map(|connection| connection.service) else { return };
+        let greeting = self.greeting(service, now);
         let Some(connection) = self.connections.get_mut(key) else { return };
         let Some(tls) = &connection.tls else { return };
         self.counters.handshakes += 1;
@@ -143,19 +143,16 @@ impl<S: Stream> Server<S> {
         let bindings = if tls.exporter().is_some() { Bindings::Offered } else { Bindings::Absent };
         connection.session.secured(bindings);
         connection.progressed(now.ms(), 0);
-        match connection.service {
-            Service::Smtp | Service::Submission => {
-                connection.phase = Phase::Open;
-                connection.has_fresh_carry = !input.is_empty();
-                connection.carry = input;
+        if service.is_in_tls() {
+            connection.phase = greeting;
+            if !input.is_empty() {
+                self.talked_early(key, input, now);
             }
-            Service::Submissions => {
-                connection.phase = greeting;
-                if !input.is_empty() {
-                    self.talked_early(key, input, now);
-                }
-                self.greet_if_due(key, now);
-            }
+            self.greet_if_due(key, now);
+        } else {
+            connection.phase = Phase::Open;
+            connection.has_fresh_carry = !input.is_empty();
+            connection.carry = input;
         }
         self.charge(key);
     }

@@ -78,7 +78,7 @@ impl<S: Stream> Server<S> {
     fn begin_spill(&mut self, key: Key, now: Now) {
         let Store::Log(spool) = &mut self.store else { unreachable!("without a log nothing is spilled") };
         let Some(connection) = self.connections.get_mut(key) else { return };
-        let Some(envelope) = connection.session.envelope() else { return };
+        let Some(envelope) = connection.session.smtp().envelope() else { return };
         let arrived = now.unix.as_secs();
         // Of no id it is known yet how long it is; none is longer than this.
         let longest = QueueId { counter: u64::MAX, ..spool.next_id() };
@@ -124,7 +124,7 @@ impl<S: Stream> Server<S> {
                 let Some(connection) = self.connections.get_mut(key) else { return self.give_up(spill) };
                 let Some(spilling) = &mut connection.spilling else { return self.give_up(spill) };
                 (spilling.spill, spilling.part) = (Some(spill), 0);
-                connection.session.spilled(Ok(if is_short { Vec::new() } else { buffer }));
+                connection.session.smtp_mut().spilled(Ok(if is_short { Vec::new() } else { buffer }));
                 self.unpark(key, now);
             }
             SpillDone::Finished(spilled) => self.append_spilled(key, spilled, now),
@@ -174,7 +174,7 @@ impl<S: Stream> Server<S> {
             self.counters.refused += 1;
             self.answer(key, |session, out| session.committed(Err(reply), out));
         } else {
-            connection.session.spilled(Err(reply));
+            connection.session.smtp_mut().spilled(Err(reply));
         }
         self.unpark(key, now);
     }
@@ -182,7 +182,8 @@ impl<S: Stream> Server<S> {
     /// Lets go of a large message that its session has given up.
     pub(super) fn drop_spill_if_over(&mut self, key: Key) {
         let Some(connection) = self.connections.get_mut(key) else { return };
-        if connection.spilling.is_some() && !connection.is_parked && !connection.session.is_spilling() {
+        if connection.spilling.is_some() && !connection.is_parked && !connection.session.smtp().is_spilling()
+        {
             let spill = connection.spilling.take().and_then(|spilling| spilling.spill);
             spill.into_iter().for_each(|spill| self.give_up(spill));
         }

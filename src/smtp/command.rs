@@ -1,9 +1,8 @@
 //! Commands as a client sends them (RFC 5321 4.1.1, RFC 3030 2): from a line to a value, or to the reply that refuses it.
 
-use std::fmt;
-
 use super::address::{AddressError, Path, is_host_name, path};
 use super::{Body, Reply};
+use crate::wire::sasl::Secret;
 
 /// A command, borrowed from its line.
 #[derive(Debug, PartialEq, Eq)]
@@ -46,16 +45,6 @@ pub enum Command<'a> {
     },
     /// QUIT.
     Quit,
-}
-
-/// What is not shown: a password may be in it.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub struct Secret<'a>(pub &'a [u8]);
-
-impl fmt::Debug for Secret<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Secret(..)")
-    }
 }
 
 /// What MAIL says.

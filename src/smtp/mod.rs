@@ -13,6 +13,6 @@ mod transaction;
 pub use address::{Address, AddressError, Path, domain_key, is_domain, is_host_name};
 pub use message::{Body, Envelope, Message};
 pub use reply::Reply;
-pub use session::{CloseReason, Need, Offer, Profile, Progress, Security, Session};
+pub use session::{CloseReason, Need, Profile, Progress, Security, Session};
 
-pub use crate::wire::sasl::{ChannelBinding, SaslStep, ScramBasis, ScramKeys};
+pub use crate::wire::sasl::{ChannelBinding, Offer, SaslStep, ScramBasis, ScramKeys};

@@ -21,7 +21,7 @@ mod profile;
 use std::sync::Arc;
 
 use auth::Login;
-pub use profile::{Offer, Profile, Security};
+pub use profile::{Profile, Security};
 
 use super::command::{Command, Mail, Refusal};
 use super::reply::push_accepted;
@@ -32,8 +32,7 @@ use crate::limits::{AUTH_LINE_MAX, COMMAND_LINE_DISCARD_MAX, COMMAND_LINE_MAX, S
 use crate::wire::Outbox;
 use crate::wire::data::Scanner;
 use crate::wire::line::{self, Line};
-use crate::wire::sasl::Bindings;
-use crate::wire::sasl::SaslStep;
+use crate::wire::sasl::{Bindings, SaslStep};
 
 /// What became of an input.
 #[derive(Debug)]

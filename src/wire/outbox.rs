@@ -37,6 +37,11 @@ impl Outbox {
         self.bytes.is_empty()
     }
 
+    /// Octets of memory that it owns.
+    pub fn memory(&self) -> usize {
+        self.bytes.capacity()
+    }
+
     /// Whether so much waits that nothing more should be appended: a further reply might go beyond the bound.
     pub fn is_full(&self) -> bool {
         self.bytes.len() - self.written > OUTBOX_MAX - REPLY_MAX

@@ -63,6 +63,28 @@ impl Mechanism {
     }
 }
 
+/// When something is offered that shows a password to whoever reads along.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Offer {
+    /// Never.
+    #[default]
+    Never,
+    /// Under TLS.
+    InTls,
+    /// Also in plain.
+    Always,
+}
+
+/// What is not shown: a password may be in it.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub struct Secret<'a>(pub &'a [u8]);
+
+impl fmt::Debug for Secret<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Secret(..)")
+    }
+}
+
 /// What was wrong with what the other side said.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum SaslError {

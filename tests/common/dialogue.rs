@@ -50,6 +50,15 @@ pub fn binding_data(binding: ChannelBinding) -> Vec<u8> {
     }
 }
 
+/// What a proof of this user is checked against.
+pub fn scram_basis(user: &str, binding: Option<ChannelBinding>) -> ScramBasis {
+    ScramBasis {
+        keys: if user == USER { KEYS.clone() } else { NOBODYS_KEYS.clone() },
+        nonce: NONCE.to_owned(),
+        binding: binding.map(binding_data),
+    }
+}
+
 impl Dialogue {
     pub fn new() -> Dialogue {
         Dialogue::with(Security::default())
@@ -132,12 +141,7 @@ impl Dialogue {
             }
             SaslStep::Proof { is_right, .. } => self.answer_login(*is_right, out),
             SaslStep::Keys { user, binding } => {
-                let basis = ScramBasis {
-                    keys: if user == USER { KEYS.clone() } else { NOBODYS_KEYS.clone() },
-                    nonce: NONCE.to_owned(),
-                    binding: binding.map(binding_data),
-                };
-                self.session.answer_keys(Ok(basis), out);
+                self.session.answer_keys(Ok(scram_basis(user, *binding)), out);
             }
         }
         self.steps.push(step);

@@ -17,6 +17,9 @@ pub struct Server {
     /// Where it listens for submissions: with STARTTLS, and in TLS from the start.
     pub submission: Vec<SocketAddr>,
     pub submissions: Vec<SocketAddr>,
+    /// Where it listens for readers of mail: with STLS, and in TLS from the start.
+    pub pop3: Vec<SocketAddr>,
+    pub pop3s: Vec<SocketAddr>,
     log: PathBuf,
 }
 
@@ -42,6 +45,7 @@ impl Server {
         let log = log_of(data);
         let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
         let (mut addresses, mut submission, mut submissions) = (Vec::new(), Vec::new(), Vec::new());
+        let (mut pop3, mut pop3s) = (Vec::new(), Vec::new());
         loop {
             match lines.next() {
                 Some(Ok(line)) if line == "ready" => break,
@@ -52,6 +56,8 @@ impl Server {
                         "smtp" => &mut addresses,
                         "submission" => &mut submission,
                         "submissions" => &mut submissions,
+                        "pop3" => &mut pop3,
+                        "pop3s" => &mut pop3s,
                         _ => panic!("{line}"),
                     };
                     addresses.push(address.parse().unwrap());
@@ -64,7 +70,7 @@ impl Server {
                 }
             }
         }
-        Server { child, addresses, submission, submissions, log }
+        Server { child, addresses, submission, submissions, pop3, pop3s, log }
     }
 
     pub fn address(&self) -> SocketAddr {

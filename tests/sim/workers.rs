@@ -27,7 +27,9 @@ fn kind(job: &Job) -> Kind {
         Job::Deliver(_) => Kind::Deliver,
         Job::Prepare(_) => Kind::Prepare,
         Job::Spill(..) => Kind::Spill,
-        Job::CheckPassword(_) | Job::Measure(_) => unreachable!("there are no accounts"),
+        Job::CheckPassword(_) | Job::Measure(_) | Job::Open(_) | Job::Read(_) | Job::Update(_) => {
+            unreachable!("there are no accounts")
+        }
     }
 }
 
@@ -114,7 +116,9 @@ impl Workers {
             Job::Deliver(job) => Completion::Delivered(self.courier.run(job)),
             Job::Prepare(prepare) => Completion::Prepared(prepare.run()),
             Job::Spill(key, spill) => Completion::Spilled(key, spill.run()),
-            Job::CheckPassword(_) | Job::Measure(_) => unreachable!("there are no accounts"),
+            Job::CheckPassword(_) | Job::Measure(_) | Job::Open(_) | Job::Read(_) | Job::Update(_) => {
+                unreachable!("there are no accounts")
+            }
         });
     }
 

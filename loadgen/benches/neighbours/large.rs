@@ -8,11 +8,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use fastsmtp::limits::SPILL_SYNC_OCTETS;
-use serde_json::Value;
-
-use super::Outcome;
 use super::server::{Priority, Server, place, report};
+use super::{Outcome, phase_ms};
+use fastsmtp::limits::SPILL_SYNC_OCTETS;
 
 /// Prints what small mail waits for its 250, alone and beside large, and what the bare disk takes then.
 pub fn run() -> Outcome<()> {
@@ -25,7 +23,7 @@ pub fn run() -> Outcome<()> {
     let large = report(senders)?;
     drop(server);
     let seconds = large["elapsed_seconds"].as_f64().unwrap_or(f64::NAN);
-    let figures = |figure| [phase(&alone, figure), phase(&beside, figure)];
+    let figures = |figure| [phase_ms(&alone, figure), phase_ms(&beside, figure)];
     let ([p99, p99_beside], [p50, p50_beside]) = (figures("accept/p99_us"), figures("accept/p50_us"));
     let [envelope, envelope_beside] = figures("envelope/p99_us");
     println!(
@@ -35,11 +33,6 @@ pub fn run() -> Outcome<()> {
         large["accepted"],
     );
     bare_disk((LARGE_OCTETS as f64 / seconds) as u64)
-}
-
-/// Milliseconds.
-fn phase(report: &Value, figure: &str) -> f64 {
-    report.pointer(&format!("/phases/{figure}")).and_then(Value::as_f64).unwrap_or(f64::NAN) / 1e3
 }
 
 /// A small write and its sync every 5 ms, alone and beside one that writes so many octets a second and syncs each part of

@@ -18,7 +18,9 @@ pub const PASSWORD: &str = "correct horse";
 pub struct Server {
     child: Child,
     pub address: SocketAddr,
-    _place: TempDir,
+    /// Where it listens for readers of mail, if it does.
+    pub pop3: Option<SocketAddr>,
+    place: TempDir,
 }
 
 /// Whose processor time comes first: others have what nobody else wants (SCHED_IDLE).
@@ -36,21 +38,29 @@ impl Server {
     /// With accounts of these addresses, whose password is [`PASSWORD`].
     pub fn with_accounts(addresses: &[String], arguments: &[&str]) -> Outcome<Server> {
         let place = place()?;
-        for address in addresses {
-            let mut user = Command::new(program("fastsmtp")?)
-                .args(["user", "add", address, "--data"])
-                .arg(place.path().join("data"))
-                .stdin(Stdio::piped())
-                .stdout(Stdio::null())
-                .stderr(Stdio::piped())
-                .spawn()?;
-            user.stdin.take().ok_or("no standard input")?.write_all(format!("{PASSWORD}\n").as_bytes())?;
-            let user = user.wait_with_output()?;
-            if !user.status.success() {
-                return Err(String::from_utf8_lossy(&user.stderr).into());
-            }
-        }
+        addresses.iter().try_for_each(|address| add_user(&place, address))?;
         Server::over(place, arguments)
+    }
+
+    /// The same for many, of whom all keep the same of their password: each of its own takes a while.
+    pub fn with_like_accounts(addresses: &[String], arguments: &[&str]) -> Outcome<Server> {
+        let place = place()?;
+        let first = addresses.first().ok_or("nobody is to have an account")?;
+        add_user(&place, first)?;
+        let file = place.path().join("data/accounts.toml");
+        let mut text = fs::read_to_string(&file)?;
+        let at = text.find("[[account]]").ok_or("an accounts file without accounts")?;
+        let account = text[at..].to_owned();
+        for other in &addresses[1..] {
+            text.push_str(&format!("\n{}", account.replace(first.as_str(), other)));
+        }
+        fs::write(&file, text)?;
+        Server::over(place, arguments)
+    }
+
+    /// Its data directory.
+    pub fn data(&self) -> PathBuf {
+        self.place.path().join("data")
     }
 
     /// Resident memory, in octets.
@@ -70,18 +80,20 @@ impl Server {
             .stderr(fs::File::create(place.path().join("log"))?)
             .spawn()?;
         let mut lines = BufReader::new(child.stdout.take().ok_or("no standard output")?).lines();
-        let mut address = None;
+        let (mut address, mut pop3) = (None, None);
         for line in lines.by_ref() {
             match line? {
                 line if line == "ready" => break,
                 line => {
-                    address = line.strip_prefix("listening smtp ").and_then(|it| it.parse().ok()).or(address)
+                    let told = |service| line.strip_prefix(service).and_then(|it| it.parse().ok());
+                    address = told("listening smtp ").or(address);
+                    pop3 = told("listening pop3 ").or(pop3);
                 }
             }
         }
         let address =
             address.ok_or_else(|| fs::read_to_string(place.path().join("log")).unwrap_or_default())?;
-        Ok(Server { child, address, _place: place })
+        Ok(Server { child, address, pop3, place })
     }
 
     /// Starts the generator against it.
@@ -110,6 +122,23 @@ impl Drop for Server {
 /// What the generator reports at its end.
 pub fn report(generator: Child) -> Outcome<Value> {
     Ok(serde_json::from_slice(&generator.wait_with_output()?.stdout)?)
+}
+
+/// Adds a user whose password is [`PASSWORD`].
+fn add_user(place: &TempDir, address: &str) -> Outcome<()> {
+    let mut user = Command::new(program("fastsmtp")?)
+        .args(["user", "add", address, "--data"])
+        .arg(place.path().join("data"))
+        .stdin(Stdio::piped())
+        .stdout(Stdio::null())
+        .stderr(Stdio::piped())
+        .spawn()?;
+    user.stdin.take().ok_or("no standard input")?.write_all(format!("{PASSWORD}\n").as_bytes())?;
+    let user = user.wait_with_output()?;
+    if !user.status.success() {
+        return Err(String::from_utf8_lossy(&user.stderr).into());
+    }
+    Ok(())
 }
 
 /// A directory beside the programs: on a disk, as a rule, where the system's temporary ones may be memory.

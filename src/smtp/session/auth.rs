@@ -10,12 +10,12 @@
 use std::fmt;
 use std::sync::Arc;
 
-use super::{Asked, Need, Offer, Session, State};
+use super::{Asked, Need, Session, State};
 use crate::smtp::Reply;
-use crate::smtp::command::{Mail, Secret};
+use crate::smtp::command::Mail;
 use crate::smtp::reply::push_challenge;
 use crate::wire::Outbox;
-use crate::wire::sasl::{self, Exchange, Next, SaslError, SaslStep, ScramBasis};
+use crate::wire::sasl::{self, Exchange, Next, Offer, SaslError, SaslStep, ScramBasis, Secret};
 
 /// An exchange under way.
 pub(super) struct Login {

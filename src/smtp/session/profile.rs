@@ -1,6 +1,7 @@
 //! What all sessions of a service have in common: its names, its limits, and what it offers.
 
 use crate::limits::REPLY_MAX;
+use crate::wire::sasl::Offer;
 
 /// What all sessions of a server have in common.
 #[derive(Debug)]
@@ -22,18 +23,6 @@ pub struct Security {
     pub auth: Offer,
     /// Nobody sends who did not log in (RFC 6409 4.3).
     pub auth_required: bool,
-}
-
-/// When something is offered that shows a password to whoever reads along.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub enum Offer {
-    /// Never.
-    #[default]
-    Never,
-    /// Under TLS.
-    InTls,
-    /// Also in plain.
-    Always,
 }
 
 impl Profile {

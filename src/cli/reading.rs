@@ -1,0 +1,99 @@
+//! One mail is read: what `read` and `wait` share.
+
+use std::io::{self, ErrorKind, IsTerminal, Write, stdout};
+use std::path::{Path, PathBuf};
+
+use clap::Args;
+
+use super::exit::{Exit, Failure};
+use super::mail::{Mail, json, save, show};
+use super::mailbox::{Entry, Mailbox, gone};
+use super::output::{is_deceptive, print, printable_json};
+
+/// How a mail is shown, and what becomes of it.
+#[derive(Args)]
+#[group(skip)]
+pub struct Reading {
+    /// Print the exact content, octet for octet
+    #[arg(long, conflicts_with_all = ["json", "save", "headers"])]
+    raw: bool,
+    /// Print one JSON document
+    #[arg(long)]
+    json: bool,
+    /// Show all header fields
+    #[arg(long, conflicts_with = "json")]
+    headers: bool,
+    /// Save the attachments in this directory, each under a name that is free there
+    #[arg(long, value_name = "DIR")]
+    save: Option<PathBuf>,
+    /// Leave the mail as new as it is
+    #[arg(long)]
+    peek: bool,
+}
+
+impl Reading {
+    /// Shows a mail, and marks it as seen.
+    pub fn read(&self, mailbox: &mut Mailbox, entry: &Entry) -> Result<(), Failure> {
+        match self.raw {
+            true => copy(mailbox, entry)?,
+            false => self.show(&mailbox.content(entry)?.ok_or_else(|| gone(entry))?, entry)?,
+        }
+        if self.peek { Ok(()) } else { mailbox.mark_seen(entry) }
+    }
+
+    fn show(&self, content: &[u8], entry: &Entry) -> Result<(), Failure> {
+        let mail = Mail::of(content);
+        let saved = self.save.as_deref().map(|directory| save::save(&mail.parts, directory)).transpose()?;
+        if self.json {
+            return print(printable_json(&json::mail(entry, &mail, saved.as_deref())).as_bytes());
+        }
+        let directory = self.save.as_deref().unwrap_or(Path::new(""));
+        let paths = saved.map(|names| {
+            names.iter().map(|name| directory.join(name).display().to_string()).collect::<Vec<_>>()
+        });
+        let head = if self.headers { show::header(&mail) + "\n" } else { String::new() };
+        print((head + &show::mail(entry, &mail, paths.as_deref())).as_bytes())
+    }
+}
+
+/// The exact content: to a terminal only what cannot steer it.
+fn copy(mailbox: &mut Mailbox, entry: &Entry) -> Result<(), Failure> {
+    if !stdout().is_terminal() {
+        let mut out = Pipe(stdout().lock());
+        return match mailbox.copy(entry, &mut out)? {
+            true => out
+                .flush()
+                .map_err(|error| Failure::new(Exit::InputOutput, format!("standard output: {error}"))),
+            false => Err(gone(entry)),
+        };
+    }
+    let content = mailbox.content(entry)?.ok_or_else(|| gone(entry))?;
+    let is_harmless = |c: char| matches!(c, '\r' | '\n' | '\t') || !(c.is_control() || is_deceptive(c));
+    match std::str::from_utf8(&content) {
+        Ok(text) if text.chars().all(is_harmless) => print(&content),
+        _ => Err(Failure::new(
+            Exit::Usage,
+            "--raw: this mail has control characters, which would steer the terminal; say --raw > FILE",
+        )),
+    }
+}
+
+/// Standard output, whose reader may have read enough.
+struct Pipe<W>(W);
+
+impl<W: Write> Write for Pipe<W> {
+    fn write(&mut self, octets: &[u8]) -> io::Result<usize> {
+        unless_closed(self.0.write(octets), octets.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        unless_closed(self.0.flush(), ())
+    }
+}
+
+fn unless_closed<T>(result: io::Result<T>, done: T) -> io::Result<T> {
+    match result {
+        Err(error) if error.kind() == ErrorKind::BrokenPipe => Ok(done),
+        result => result,
+    }
+}

@@ -1,0 +1,521 @@
+//! Maildrops: POP3 sessions, and what they have of their mailboxes. The part of the turn that has to do with reading mail.
+//!
+//! ```text
+//! Need::Open ──▶ lock ──▶ job: list ─────────────▶ charged to the budget, or refused; then the session goes on
+//! Need::Read ──▶ queue ──room──▶ job: a part ────▶ outbox ──all written──▶ Need::Read …
+//! Need::Update ─────────▶ job: remove and mark ──▶ unlock, and the last reply
+//! ```
+//!
+//! What is promised: one session has a mailbox at a time; nothing is removed but by an update, and one that has begun is
+//! finished, though its client be gone; a slow client costs one part of a message and one descriptor; and all maildrops
+//! together have no more than their share of the memory for mail. What is not: that an update survives the loss of power.
+//! Then messages come back that a client removed, with the unique ids that it knows.
+
+pub mod jobs;
+
+use std::collections::{HashMap, HashSet, VecDeque};
+use std::io;
+use std::mem;
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use log::{info, warn};
+
+use super::Server;
+use super::connection::{CloseReason, Phase, Stream};
+use super::driving::{Advanced, Wants};
+use super::job::Job;
+use super::spoken::Spoken;
+use crate::disk::File;
+use crate::limits::{POP3_MEMORY_DIVISOR, POP3_READ_MEMORY};
+use crate::log_value::Escaped;
+use crate::mailbox::{Mail, MailboxPath};
+use crate::net::slots::Key;
+use crate::net::timers::Now;
+use crate::pop3::{self, Changes, Listed, Need, Refusal, Wanted};
+use crate::units::size_text;
+use crate::wire::Outbox;
+use jobs::{Listing, OpenJob, ReadDone, ReadJob, Source, UpdateDone, UpdateJob};
+
+/// A POP3 session, and what the server has open for it.
+pub(super) struct Visit {
+    pub session: pop3::Session,
+    pub goes_on: GoesOn,
+    /// The mailbox that it has locked.
+    maildrop: Option<Maildrop>,
+    /// The message on its way to the client; none between messages, and while a job has it.
+    file: Option<Box<dyn File>>,
+    asked: Asked,
+    /// When it had last said something to a client that had taken all before, in milliseconds; from the first maildrop on.
+    pub said_ms: Option<u64>,
+    /// What it has of the share of all maildrops.
+    held: Held,
+}
+
+/// When a session that waits for no answer can go on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum GoesOn {
+    /// Once there is input.
+    WithInput,
+    /// Now: it was answered.
+    AtOnce,
+    /// Once all is written that it said.
+    OnceWritten,
+}
+
+/// The answer that a session waits for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Asked {
+    Nothing,
+    /// Its mailbox is being listed.
+    Open,
+    /// A part of a message is to be read, once there is memory for it.
+    Room(Wanted),
+    /// It is being read.
+    Part,
+    /// Its mailbox is being changed.
+    Update,
+}
+
+/// A locked mailbox.
+struct Maildrop {
+    mailbox: MailboxPath,
+    client: SocketAddr,
+    user: Box<str>,
+    /// Where its messages lie, in the order of the session; empty until it is listed.
+    mails: Arc<[Mail]>,
+    /// Octets of memory of that.
+    octets: usize,
+    /// Whether the client was let in.
+    is_open: bool,
+    /// Messages read to their end, short ones by TOP too.
+    popped: u64,
+    removed: u64,
+}
+
+/// Octets of memory.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+struct Held {
+    /// Of listings: for as long as a session lasts.
+    listings: u64,
+    /// Of parts of messages and of other replies: until the client has taken them.
+    parts: u64,
+}
+
+/// The maildrops of a server.
+#[derive(Default)]
+pub(super) struct Maildrops {
+    /// The mailboxes that a session has, or a job that outlives it.
+    locked: HashSet<MailboxPath>,
+    /// Jobs to be handed out in this turn.
+    due: Vec<Job>,
+    /// Sessions whose read waits for memory, in the order in which they asked, and some that are gone.
+    reads: VecDeque<Key>,
+    /// How many updates are due or out.
+    updates: usize,
+    /// Of connections that are gone: those for which a job is out that needs the lock, and what is charged for them.
+    orphans: HashMap<Key, (Box<Visit>, u64)>,
+    held: Held,
+}
+
+impl Maildrops {
+    /// Octets of memory that all of them have.
+    pub fn memory(&self) -> u64 {
+        self.held.listings + self.held.parts
+    }
+
+    /// Whether every update that was asked for is done.
+    pub fn is_settled(&self) -> bool {
+        self.updates == 0
+    }
+
+    /// Takes note of what a visit holds now.
+    pub fn charge(&mut self, visit: &mut Visit, outbox: usize) {
+        let now =
+            Held { listings: visit.listing_memory() as u64, parts: (visit.part_memory() + outbox) as u64 };
+        self.held.listings = self.held.listings - visit.held.listings + now.listings;
+        self.held.parts = self.held.parts - visit.held.parts + now.parts;
+        visit.held = now;
+    }
+
+    /// Takes note that a visit is over, which then holds nothing.
+    fn forget(&mut self, visit: &Visit) {
+        self.held.listings -= visit.held.listings;
+        self.held.parts -= visit.held.parts;
+    }
+
+    /// Lets go of a mailbox and tells what was done with it.
+    fn release(&mut self, maildrop: Maildrop) {
+        assert!(self.locked.remove(&maildrop.mailbox), "a maildrop has its lock until here");
+        if maildrop.is_open {
+            let Maildrop { client, user, popped, removed, .. } = maildrop;
+            info!(
+                "popped client={client} user={} messages={popped} removed={removed}",
+                Escaped(user.as_bytes())
+            );
+        }
+    }
+}
+
+impl Visit {
+    /// A session before its greeting.
+    pub fn new(profile: Arc<pop3::Profile>) -> Visit {
+        Visit {
+            session: pop3::Session::new(profile),
+            goes_on: GoesOn::WithInput,
+            maildrop: None,
+            file: None,
+            asked: Asked::Nothing,
+            said_ms: None,
+            held: Held::default(),
+        }
+    }
+
+    /// Octets of memory beyond itself, without the outbox.
+    pub fn memory(&self) -> usize {
+        self.listing_memory() + self.part_memory()
+    }
+
+    fn listing_memory(&self) -> usize {
+        self.session.memory() + self.maildrop.as_ref().map_or(0, |maildrop| maildrop.octets)
+    }
+
+    fn part_memory(&self) -> usize {
+        if self.asked == Asked::Part { POP3_READ_MEMORY } else { 0 }
+    }
+
+    /// Takes note that it said something; a client has its time for what it is told at once.
+    pub fn said(&mut self, now: Now) {
+        if let Some(said_ms) = &mut self.said_ms {
+            *said_ms = now.ms();
+        }
+    }
+
+    /// Whether a job is out that needs the lock.
+    fn needs_lock(&self) -> bool {
+        matches!(self.asked, Asked::Open | Asked::Update)
+    }
+}
+
+impl<S: Stream> Server<S> {
+    /// Offers `input` to a POP3 session and does what it needs, until it needs something that is not here.
+    pub(super) fn advance_pop3(&mut self, key: Key, input: &[u8], now: Now) -> Advanced {
+        let mut advanced = Advanced::default();
+        while let Some(connection) = self.connections.get_mut(key) {
+            let Spoken::Pop3(visit) = &mut connection.session else { break };
+            let waits_before = connection.outbox.pending().len();
+            let progress = visit.session.advance(&input[advanced.consumed..], &mut connection.outbox);
+            advanced.consumed += progress.consumed;
+            advanced.has_answered |= connection.outbox.pending().len() > waits_before;
+            let is_to_be_written = progress.need == Need::Room;
+            visit.goes_on = if is_to_be_written { GoesOn::OnceWritten } else { GoesOn::WithInput };
+            if waits_before == 0 {
+                visit.said(now);
+            }
+            let is_answered = match progress.need {
+                Need::Input => {
+                    advanced.wants = Wants::Input;
+                    false
+                }
+                Need::Room => false,
+                Need::StartTls => {
+                    assert_eq!(
+                        advanced.consumed,
+                        input.len(),
+                        "the session ends if anything stands behind STLS"
+                    );
+                    connection.phase = Phase::StartTls;
+                    false
+                }
+                Need::Sasl(step) => self.login_step(key, step, now),
+                Need::Open => self.open_maildrop(key),
+                Need::Read(wanted) => {
+                    self.park(key, Asked::Room(wanted));
+                    self.maildrops.reads.push_back(key);
+                    false
+                }
+                Need::Update(changes) => {
+                    self.update_maildrop(key, changes);
+                    false
+                }
+                Need::Close(reason) => {
+                    connection.phase = Phase::Finishing(CloseReason::Pop3(reason));
+                    advanced.has_answered = true; // its end is to be written, if nothing else
+                    false
+                }
+            };
+            advanced.has_answered |= is_answered;
+            if !is_answered {
+                break;
+            }
+        }
+        self.leave_maildrop_if_over(key);
+        advanced
+    }
+
+    /// Has a session wait for us.
+    fn park(&mut self, key: Key, asked: Asked) {
+        if let Some(connection) = self.connections.get_mut(key)
+            && let Spoken::Pop3(visit) = &mut connection.session
+        {
+            visit.asked = asked;
+            connection.is_parked = true;
+        }
+    }
+
+    /// A session and its outbox, unless the connection is gone.
+    fn visit(&mut self, key: Key) -> Option<(&mut Visit, &mut Outbox)> {
+        let connection = self.connections.get_mut(key)?;
+        connection.session.visit_mut().map(|visit| (visit, &mut connection.outbox))
+    }
+
+    /// Locks and lists the mailbox of the user who logged in. Whether the session was answered, with a refusal; else it is
+    /// parked.
+    fn open_maildrop(&mut self, key: Key) -> bool {
+        let refusal = match self.lock_maildrop(key) {
+            Ok(job) => {
+                self.park(key, Asked::Open);
+                self.maildrops.due.push(Job::Open(job));
+                return false;
+            }
+            Err(refusal) => refusal,
+        };
+        if let Some((visit, outbox)) = self.visit(key) {
+            visit.session.answer_open(Err(refusal), outbox);
+        }
+        true
+    }
+
+    fn lock_maildrop(&mut self, key: Key) -> Result<OpenJob, Refusal> {
+        let is_full = self.maildrops.held.listings >= self.share_of_maildrops();
+        let connection = self.connections.get_mut(key).ok_or(Refusal::SHUTTING_DOWN)?;
+        let client = connection.client;
+        let visit = connection.session.visit_mut().ok_or(Refusal::SHUTTING_DOWN)?;
+        let user = visit.session.user().unwrap_or_default();
+        // Who is no longer there was removed since the password was judged.
+        let account = self.accounts.of_user(user).ok_or(Refusal::MAILBOX_UNREADABLE)?;
+        let mailbox = MailboxPath::of(&account.address);
+        if is_full {
+            return Err(Refusal::NO_MEMORY);
+        }
+        if !self.maildrops.locked.insert(mailbox.clone()) {
+            self.counters.maildrops_in_use += 1;
+            return Err(Refusal::IN_USE);
+        }
+        visit.maildrop = Some(Maildrop {
+            mailbox: mailbox.clone(),
+            client,
+            user: user.into(),
+            mails: Arc::new([]),
+            octets: 0,
+            is_open: false,
+            popped: 0,
+            removed: 0,
+        });
+        Ok(OpenJob { key, mailbox })
+    }
+
+    /// A mailbox is listed, or could not be.
+    pub(super) fn opened(&mut self, key: Key, listing: io::Result<Listing>, now: Now) {
+        if self.is_orphan(key, 0) {
+            return;
+        }
+        let answer = self.admit(key, listing);
+        let Some((visit, outbox)) = self.visit(key) else { return };
+        visit.asked = Asked::Nothing;
+        let is_open = answer.is_ok();
+        visit.session.answer_open(answer, outbox);
+        visit.said_ms = Some(now.ms());
+        if is_open {
+            self.counters.maildrops += 1;
+        } else if let Some(maildrop) = visit.maildrop.take() {
+            self.maildrops.release(maildrop);
+        }
+        self.go_on(key, now);
+    }
+
+    /// Takes a listing, if there is memory for it.
+    fn admit(&mut self, key: Key, listing: io::Result<Listing>) -> Result<Vec<Listed>, Refusal> {
+        let room = self.share_of_maildrops().saturating_sub(self.maildrops.held.listings);
+        let visit = self.connections.get_mut(key).and_then(|connection| connection.session.visit_mut());
+        let Some(maildrop) = visit.and_then(|visit| visit.maildrop.as_mut()) else {
+            return Err(Refusal::SHUTTING_DOWN);
+        };
+        let Maildrop { mailbox, .. } = maildrop;
+        let Listing { mails, listed, octets } = listing.map_err(|error| {
+            warn!("a mailbox cannot be listed mailbox={mailbox}: {error}");
+            Refusal::MAILBOX_UNREADABLE
+        })?;
+        if octets as u64 > room {
+            warn!(
+                "no memory to list a mailbox mailbox={mailbox} messages={}: that takes {}, and maildrops have {} left;                  raise memory",
+                mails.len(),
+                size_text(octets as u64),
+                size_text(room)
+            );
+            return Err(Refusal::NO_MEMORY);
+        }
+        maildrop.octets = mails.iter().map(Mail::memory).sum();
+        (maildrop.mails, maildrop.is_open) = (mails, true);
+        Ok(listed)
+    }
+
+    /// Half of what all maildrops may have: one for their listings, one for what is on its way to clients, so that mailboxes
+    /// that are merely open never keep others from reading.
+    fn share_of_maildrops(&self) -> u64 {
+        self.options.memory / POP3_MEMORY_DIVISOR / 2
+    }
+
+    /// Whether there is memory for one more part of a message.
+    fn may_read(&self) -> bool {
+        self.maildrops.held.parts + POP3_READ_MEMORY as u64 <= self.share_of_maildrops()
+    }
+
+    /// Whether there are jobs for a turn to hand out.
+    pub(super) fn has_maildrop_jobs(&self) -> bool {
+        !self.maildrops.due.is_empty() || !self.maildrops.reads.is_empty() && self.may_read()
+    }
+
+    /// Hands out the jobs of this turn, and as many reads as there is memory for.
+    pub(super) fn start_maildrop_jobs(&mut self, jobs: &mut dyn FnMut(Job)) {
+        mem::take(&mut self.maildrops.due).into_iter().for_each(&mut *jobs);
+        while self.may_read()
+            && let Some(key) = self.maildrops.reads.pop_front()
+        {
+            if let Some(job) = self.read_job(key) {
+                jobs(Job::Read(job));
+                self.charge(key);
+            }
+        }
+    }
+
+    fn read_job(&mut self, key: Key) -> Option<ReadJob> {
+        let (visit, _) = self.visit(key)?;
+        let Asked::Room(wanted) = visit.asked else { return None };
+        let maildrop = visit.maildrop.as_ref()?;
+        let source = match visit.file.take() {
+            Some(file) => Source::File(file),
+            None => Source::Mail {
+                mailbox: maildrop.mailbox.clone(),
+                mails: maildrop.mails.clone(),
+                index: wanted.message,
+            },
+        };
+        visit.asked = Asked::Part;
+        Some(ReadJob { key, source, offset: wanted.offset, octets: wanted.octets })
+    }
+
+    /// A part of a message was read, or could not be.
+    pub(super) fn part_read(&mut self, key: Key, done: io::Result<ReadDone>, now: Now) {
+        let Some((visit, outbox)) = self.visit(key) else { return };
+        visit.asked = Asked::Nothing;
+        match done {
+            Ok(ReadDone { part, file }) => {
+                let (octets, is_last) = (part.octets.len(), part.is_last);
+                visit.session.answer_read(Ok(part), outbox);
+                visit.file = file.filter(|_| visit.session.is_reading());
+                if let Some(maildrop) = &mut visit.maildrop {
+                    maildrop.popped += u64::from(is_last);
+                }
+                self.counters.popped += u64::from(is_last);
+                self.counters.popped_octets += octets as u64;
+            }
+            Err(error) => {
+                visit.session.answer_read(Err(refusal_of(visit.maildrop.as_ref(), &error)), outbox);
+            }
+        }
+        if let Some((visit, _)) = self.visit(key) {
+            visit.said(now);
+        }
+        self.go_on(key, now);
+    }
+
+    /// Has a mailbox changed as its client wants.
+    fn update_maildrop(&mut self, key: Key, changes: Changes) {
+        let Some((visit, _)) = self.visit(key) else { return };
+        let Some(Maildrop { mailbox, mails, .. }) = &visit.maildrop else { return };
+        let job = UpdateJob { key, mailbox: mailbox.clone(), mails: mails.clone(), changes };
+        self.park(key, Asked::Update);
+        self.maildrops.updates += 1;
+        self.maildrops.due.push(Job::Update(job));
+    }
+
+    /// A mailbox is changed, as far as the disk let it be.
+    pub(super) fn updated(&mut self, key: Key, done: UpdateDone, now: Now) {
+        self.maildrops.updates -= 1;
+        self.counters.maildrop_removed += done.removed;
+        if self.is_orphan(key, done.removed) {
+            return;
+        }
+        let Some((visit, outbox)) = self.visit(key) else { return };
+        visit.asked = Asked::Nothing;
+        if let Some(maildrop) = &mut visit.maildrop {
+            maildrop.removed += done.removed;
+        }
+        visit
+            .session
+            .answer_update(if done.is_whole { Ok(()) } else { Err(Refusal::NOT_ALL_REMOVED) }, outbox);
+        visit.said(now);
+        self.go_on(key, now);
+    }
+
+    /// Goes on with a session that was answered.
+    fn go_on(&mut self, key: Key, now: Now) {
+        if let Some((visit, _)) = self.visit(key) {
+            visit.goes_on = GoesOn::AtOnce;
+        }
+        self.leave_maildrop_if_over(key);
+        self.unpark(key, now);
+        self.charge(key);
+    }
+
+    /// Lets go of the mailbox of a session that has come to its end, at once: the client's next may be on its way.
+    pub(super) fn leave_maildrop_if_over(&mut self, key: Key) {
+        let Some((visit, _)) = self.visit(key) else { return };
+        if visit.session.is_over() && !visit.needs_lock() {
+            visit.file = None;
+            if let Some(maildrop) = visit.maildrop.take() {
+                self.maildrops.release(maildrop);
+            }
+        }
+    }
+
+    /// Lets go of what a connection had that is gone; what a job needs is kept until that comes back.
+    pub(super) fn leave(&mut self, key: Key, mut visit: Box<Visit>, charged: u64) {
+        if visit.needs_lock() {
+            self.memory += charged;
+            self.maildrops.orphans.insert(key, (visit, charged));
+            return;
+        }
+        if let Some(maildrop) = visit.maildrop.take() {
+            self.maildrops.release(maildrop);
+        }
+        self.maildrops.forget(&visit);
+    }
+
+    /// Whether the connection of a job is gone; then that was the last of its session, which removed so many messages.
+    fn is_orphan(&mut self, key: Key, removed: u64) -> bool {
+        let Some((mut visit, charged)) = self.maildrops.orphans.remove(&key) else { return false };
+        self.memory -= charged;
+        if let Some(mut maildrop) = visit.maildrop.take() {
+            maildrop.removed += removed;
+            self.maildrops.release(maildrop);
+        }
+        self.maildrops.forget(&visit);
+        true
+    }
+}
+
+/// What a client hears of a message that could not be read.
+fn refusal_of(maildrop: Option<&Maildrop>, error: &io::Error) -> Refusal {
+    if error.kind() == io::ErrorKind::NotFound {
+        return Refusal::MESSAGE_GONE;
+    }
+    if let Some(maildrop) = maildrop {
+        warn!("a message cannot be read mailbox={}: {error}", maildrop.mailbox);
+    }
+    Refusal::MESSAGE_UNREADABLE
+}
+
+#[cfg(test)]
+mod tests;

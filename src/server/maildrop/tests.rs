@@ -1,0 +1,400 @@
+use std::cell::RefCell;
+use std::collections::VecDeque;
+use std::fs;
+use std::io::{ErrorKind, Read, Write};
+use std::path::PathBuf;
+use std::rc::Rc;
+use std::time::Duration;
+
+use super::*;
+use crate::accounts::Accounts;
+use crate::disk::RealDisk;
+use crate::limits::{MEMORY_MIN, POP3_IDLE_SECS, POP3_PART_SECS, WRITE_TIMEOUT_SECS};
+use crate::mailbox::ROOT;
+use crate::server::job::Completion;
+use crate::server::{Deliver, Durability, End as ServerEnd, Log, Options, Service};
+
+const USERS: &str = include_str!("../../../tests/common/accounts.toml");
+
+/// One connection, seen from both sides; its client takes only so much.
+struct Pipe {
+    input: VecDeque<u8>,
+    output: Vec<u8>,
+    room: usize,
+    is_closed: bool,
+}
+
+struct End(Rc<RefCell<Pipe>>);
+
+impl Read for End {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        match self.0.borrow_mut().input.read(buffer)? {
+            0 => Err(ErrorKind::WouldBlock.into()),
+            octets => Ok(octets),
+        }
+    }
+}
+
+impl Write for End {
+    fn write(&mut self, octets: &[u8]) -> io::Result<usize> {
+        let mut pipe = self.0.borrow_mut();
+        let taken = octets.len().min(pipe.room);
+        if taken == 0 {
+            return Err(ErrorKind::WouldBlock.into());
+        }
+        pipe.room -= taken;
+        pipe.output.extend_from_slice(&octets[..taken]);
+        Ok(taken)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+impl Stream for End {
+    fn shutdown_write(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+impl Drop for End {
+    fn drop(&mut self) {
+        self.0.borrow_mut().is_closed = true;
+    }
+}
+
+/// A server with accounts over a real disk, whose jobs run when a test says so.
+struct World {
+    server: Server<End>,
+    now_ms: u64,
+    disk: RealDisk,
+    root: tempfile::TempDir,
+    jobs: Vec<Job>,
+    end: Option<ServerEnd>,
+}
+
+struct Client {
+    key: Key,
+    pipe: Rc<RefCell<Pipe>>,
+}
+
+impl World {
+    fn new(change: impl FnOnce(&mut Options)) -> World {
+        let mut options = Options {
+            deliver: Deliver::Discard,
+            durability: Durability::None,
+            allow_plaintext_auth: true,
+            connections_max: 100,
+            ..Options::new("mx.example")
+        };
+        change(&mut options);
+        let root = tempfile::tempdir().unwrap();
+        let disk = RealDisk::open(root.path(), &[ROOT]).unwrap();
+        let accounts = Arc::new(Accounts::parse(USERS).unwrap());
+        let server = Server::new(options, Log::Memory(1), [1; 32]).with_accounts(accounts);
+        World { server, now_ms: 0, disk, root, jobs: Vec::new(), end: None }
+    }
+
+    /// With one message of so many octets in alice's mailbox.
+    fn with_message(octets: usize) -> World {
+        let world = World::new(|_| ());
+        world.put("alice", &["new/1.x"], octets);
+        world
+    }
+
+    fn mailbox(&self, user: &str) -> PathBuf {
+        self.root.path().join(ROOT).join("example.com").join(user)
+    }
+
+    fn put(&self, user: &str, files: &[&str], octets: usize) {
+        let line = b"0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcd\r\n";
+        for directory in ["new", "cur"] {
+            fs::create_dir_all(self.mailbox(user).join(directory)).unwrap();
+        }
+        for file in files {
+            fs::write(self.mailbox(user).join(file), line.repeat(octets / 64)).unwrap();
+        }
+    }
+
+    fn now(&self) -> Now {
+        Now { monotonic: Duration::from_millis(self.now_ms), unix: Duration::from_secs(1_735_689_600) }
+    }
+
+    /// Turns until there is nothing to do.
+    fn turn(&mut self) {
+        let now = self.now();
+        for _ in 0..1000 {
+            let jobs = &mut self.jobs;
+            let turn = self.server.turn(now, &mut |job| jobs.push(job));
+            self.end = turn.end.or(self.end.take());
+            if self.end.is_some() || turn.sleep != Some(Duration::ZERO) {
+                return self.assert_bounded();
+            }
+        }
+        panic!("the server spins");
+    }
+
+    fn assert_bounded(&self) {
+        let held = &self.server.maildrops.held;
+        assert!(held.listings <= self.server.share_of_maildrops(), "{held:?}");
+        assert!(self.server.memory() >= self.server.maildrops.memory());
+    }
+
+    /// Runs the jobs that are out, and those that come of them.
+    fn work(&mut self) {
+        while !self.jobs.is_empty() {
+            self.work_once();
+        }
+    }
+
+    fn work_once(&mut self) {
+        for job in mem::take(&mut self.jobs) {
+            let completion = match job {
+                Job::CheckPassword(job) => {
+                    let account = Some(Arc::from(job.user.as_str()));
+                    Completion::PasswordChecked { key: job.key, user: job.user, account }
+                }
+                Job::Open(job) => job.run(&self.disk),
+                Job::Read(job) => job.run(&self.disk),
+                Job::Update(job) => job.run(&self.disk),
+                _ => unreachable!("nothing else is asked for"),
+            };
+            self.server.complete(completion, self.now());
+        }
+        self.turn();
+    }
+
+    fn connect(&mut self, room: usize) -> Client {
+        let pipe = Pipe { input: VecDeque::new(), output: Vec::new(), room, is_closed: false };
+        let pipe = Rc::new(RefCell::new(pipe));
+        let client = SocketAddr::from(([192, 0, 2, 1], 9));
+        let key = self.server.accept(End(pipe.clone()), client, Service::Pop3, self.now()).unwrap();
+        self.turn();
+        Client { key, pipe }
+    }
+
+    /// Says something, and works on it.
+    fn say(&mut self, client: &Client, text: &str) -> String {
+        self.send(client, text);
+        self.work();
+        client.heard()
+    }
+
+    fn send(&mut self, client: &Client, text: &str) {
+        client.heard();
+        client.pipe.borrow_mut().input.extend(text.as_bytes());
+        self.server.ready(client.key, true, false, false);
+        self.turn();
+    }
+
+    fn login(&mut self, user: &str) -> Client {
+        let client = self.connect(usize::MAX);
+        let said = self.say(&client, &format!("USER {user}@example.com\r\nPASS x\r\n"));
+        assert!(said.ends_with(" octets)\r\n"), "{said}");
+        client
+    }
+
+    /// The client takes so many octets more.
+    fn take(&mut self, client: &Client, octets: usize) {
+        client.pipe.borrow_mut().room += octets;
+        self.server.ready(client.key, false, true, false);
+        self.turn();
+        self.work();
+    }
+
+    fn pass_secs(&mut self, secs: u64) {
+        self.now_ms += secs * 1000;
+        self.turn();
+        self.work();
+    }
+
+    fn is_locked(&self) -> bool {
+        !self.server.maildrops.locked.is_empty()
+    }
+}
+
+impl Client {
+    fn heard(&self) -> String {
+        String::from_utf8(mem::take(&mut self.pipe.borrow_mut().output)).unwrap()
+    }
+
+    fn stand_still(&self) {
+        self.pipe.borrow_mut().room = 0;
+    }
+
+    fn is_closed(&self) -> bool {
+        self.pipe.borrow().is_closed
+    }
+}
+
+#[test]
+fn who_says_nothing_for_ten_minutes_is_logged_out_and_nothing_is_removed() {
+    let mut world = World::with_message(64);
+    let client = world.login("alice");
+    world.say(&client, "DELE 1\r\n");
+    world.pass_secs(POP3_IDLE_SECS - 2);
+    world.say(&client, "NOOP\r\n");
+    world.pass_secs(POP3_IDLE_SECS - 2);
+    assert_eq!(client.heard(), "");
+    world.pass_secs(4);
+    assert_eq!(client.heard(), "-ERR no command in time\r\n");
+    assert!(!world.is_locked());
+    assert!(world.mailbox("alice").join("new/1.x").exists());
+}
+
+#[test]
+fn who_does_not_log_in_has_the_time_that_clients_of_smtp_have() {
+    let mut world = World::new(|options| options.command_timeout = Duration::from_secs(30));
+    let client = world.connect(usize::MAX);
+    world.pass_secs(32);
+    assert!(client.heard().ends_with("ready\r\n-ERR no command in time\r\n"));
+}
+
+#[test]
+fn who_takes_nothing_is_closed_and_so_is_who_takes_a_part_in_crumbs() {
+    for (crumb, secs) in [(0, WRITE_TIMEOUT_SECS), (1, POP3_PART_SECS)] {
+        let mut world = World::with_message(1 << 20);
+        let client = world.login("alice");
+        client.stand_still();
+        world.say(&client, "RETR 1\r\n");
+        for _ in 1..secs {
+            world.pass_secs(1);
+            world.take(&client, crumb);
+        }
+        assert!(!client.is_closed(), "{crumb}");
+        world.pass_secs(2);
+        assert!(client.is_closed() && !world.is_locked(), "{crumb}");
+        assert_eq!((world.server.memory(), world.server.maildrops.held), (0, Held::default()));
+    }
+}
+
+#[test]
+fn a_slow_download_is_finished_however_long_it_takes_and_costs_one_part() {
+    let mut world = World::with_message(4 << 20);
+    let client = world.login("alice");
+    client.stand_still();
+    world.say(&client, "RETR 1\r\n");
+    let mut octets = 0;
+    while octets < 4 << 20 {
+        world.take(&client, 20_000);
+        octets += client.heard().len();
+        assert!(world.server.memory() < POP3_READ_MEMORY as u64 + 4096, "{}", world.server.memory());
+        world.pass_secs(50);
+    }
+    assert!(world.now_ms > 2 * 3_600_000, "it took more than a session may last");
+    client.pipe.borrow_mut().room = usize::MAX;
+    assert_eq!(world.say(&client, "DELE 1\r\n"), "+OK deleted\r\n");
+    assert_eq!(world.say(&client, "QUIT\r\n"), "+OK goodbye\r\n");
+    assert!(!world.mailbox("alice").join("new/1.x").exists());
+    assert_eq!((world.server.memory(), world.server.counters().popped), (0, 1));
+}
+
+#[test]
+fn an_update_that_has_begun_is_finished_without_its_client_and_keeps_the_mailbox_until_then() {
+    let mut world = World::with_message(64);
+    let client = world.login("alice");
+    world.say(&client, "DELE 1\r\n");
+    world.send(&client, "QUIT\r\n");
+    assert_eq!(world.jobs.len(), 1);
+    world.server.abandon(client.key);
+    let other = world.connect(usize::MAX);
+    world.send(&other, "USER alice@example.com\r\nPASS x\r\n");
+    let update = world.jobs.remove(0);
+    world.work();
+    assert!(other.heard().contains("-ERR [IN-USE]"));
+    world.jobs.push(update);
+    world.work();
+    assert!(!world.is_locked() && !world.mailbox("alice").join("new/1.x").exists());
+    assert_eq!(world.server.counters().maildrop_removed, 1);
+    let said = world.say(&other, "USER alice@example.com\r\nPASS x\r\n");
+    assert!(said.ends_with("+OK 0 messages (0 octets)\r\n"), "{said}");
+}
+
+#[test]
+fn a_mailbox_whose_client_is_gone_before_it_is_listed_is_free_once_it_is() {
+    let mut world = World::with_message(64);
+    let client = world.connect(usize::MAX);
+    world.send(&client, "USER alice@example.com\r\nPASS x\r\n");
+    world.work_once();
+    assert!(world.is_locked() && matches!(world.jobs[..], [Job::Open(_)]));
+    world.server.abandon(client.key);
+    assert!(world.is_locked());
+    world.work();
+    assert!(!world.is_locked());
+    assert_eq!((world.server.memory(), world.server.maildrops.held), (0, Held::default()));
+}
+
+#[test]
+fn reads_wait_in_their_order_for_the_memory_that_maildrops_may_have_and_mail_is_taken_all_the_while() {
+    // Parts of all clients share an eighth of it.
+    let mut world = World::new(|options| options.memory = 2 * POP3_READ_MEMORY as u64 * 8 + 8 * 100);
+    let users = ["alice", "bob", "user", "second"];
+    users.iter().for_each(|user| world.put(user, &["new/1.x"], 100_000));
+    let clients = users.map(|user| world.login(user));
+    for client in &clients {
+        client.stand_still();
+        world.send(client, "RETR 1\r\n");
+    }
+    assert_eq!(world.jobs.len(), 2);
+    assert!(world.server.has_room());
+    world.work();
+    // All have their first part in the end: what waits in an outbox is less than what reading takes.
+    for client in &clients {
+        let mut octets = 0;
+        while octets < 50_000 {
+            world.take(client, 10_000);
+            octets += client.heard().len();
+            let parts = world.server.maildrops.held.parts;
+            assert!(parts <= world.server.share_of_maildrops() + POP3_READ_MEMORY as u64, "{parts}");
+        }
+        world.server.abandon(client.key);
+        world.turn();
+        world.work();
+    }
+    assert_eq!((world.server.memory(), world.server.maildrops.held), (0, Held::default()));
+}
+
+#[test]
+fn a_mailbox_that_there_is_no_memory_to_list_is_refused_for_now() {
+    let mut world = World::new(|options| options.memory = 100_000);
+    let names: Vec<String> = (0..200).map(|number| format!("new/{number}.x")).collect();
+    world.put("alice", &names.iter().map(String::as_str).collect::<Vec<_>>(), 64);
+    let client = world.connect(usize::MAX);
+    let said = world.say(&client, "USER alice@example.com\r\nPASS x\r\n");
+    assert!(said.contains("-ERR [SYS/TEMP] no memory"), "{said}");
+    assert!(!world.is_locked());
+    assert_eq!(
+        world.say(&client, "USER bob@example.com\r\nPASS x\r\n").lines().last(),
+        Some("+OK 0 messages (0 octets)")
+    );
+}
+
+#[test]
+fn a_stop_dismisses_the_idle_and_waits_for_an_update() {
+    let mut world = World::with_message(64);
+    let (idle, leaving) = (world.login("bob"), world.login("alice"));
+    world.say(&leaving, "DELE 1\r\n");
+    world.send(&leaving, "QUIT\r\n");
+    world.server.stop(world.now());
+    world.turn();
+    assert!(idle.heard().starts_with("-ERR [SYS/TEMP] shutting down"));
+    let grace = world.server.options.shutdown_grace.as_secs();
+    let update = mem::take(&mut world.jobs);
+    world.pass_secs(grace + 1);
+    assert_eq!(world.end, None, "an update is out");
+    world.jobs = update;
+    world.work();
+    assert_eq!(leaving.heard(), "+OK goodbye\r\n");
+    world.pass_secs(1);
+    assert!(world.end.is_some() && !world.mailbox("alice").join("new/1.x").exists());
+}
+
+#[test]
+fn with_the_least_memory_a_part_is_still_read() {
+    let mut world = World::new(|options| options.memory = MEMORY_MIN);
+    world.put("alice", &["new/1.x"], 100_000);
+    let client = world.login("alice");
+    let said = world.say(&client, "RETR 1\r\n");
+    assert!(said.len() > 99_000 && said.ends_with("\r\n.\r\n"));
+}
