@@ -47,9 +47,11 @@ Examples:
   fastsmtp user add alice@example.com --data /var/lib/fastsmtp
       gives her a mailbox and a password: 'fastsmtp user --help'
   fastsmtp --listen 0.0.0.0:25 --listen-submission 0.0.0.0:587 \\
-           --listen-submissions 0.0.0.0:465 --tls-cert fullchain.pem \\
-           --tls-key privkey.pem --data /var/lib/fastsmtp --run-as mail
-      takes mail from everywhere, and from her once she has logged in, in TLS
+           --listen-submissions 0.0.0.0:465 --listen-pop3s 0.0.0.0:995 \\
+           --tls-cert fullchain.pem --tls-key privkey.pem \\
+           --data /var/lib/fastsmtp --run-as mail
+      takes mail from everywhere, and from her once she has logged in, in TLS;
+      so she also reads hers
   fastsmtp --listen 127.0.0.1:0 --data \"$(mktemp -d)\"
       for a test: prints 'listening smtp 127.0.0.1:PORT', then 'ready'
   fastsmtp --config fastsmtp.toml --check-config

@@ -9,7 +9,8 @@
 //! What is promised: one session has a mailbox at a time; nothing is removed but by an update, and one that has begun is
 //! finished, though its client be gone; a slow client costs one part of a message and one descriptor; and all maildrops
 //! together have no more than their share of the memory for mail. What is not: that an update survives the loss of power.
-//! Then messages come back that a client removed, with the unique ids that it knows.
+//! Then messages come back that a client removed, with the unique ids that it knows. A message that was removed while it was
+//! read is closed by the loop if its client goes, and the disk may take a moment for that.
 
 pub mod jobs;
 mod visit;
@@ -164,8 +165,8 @@ impl<S: Stream> Server<S> {
         visit.asked = Asked::Nothing;
         let is_open = answer.is_ok();
         visit.session.answer_open(answer, outbox);
-        visit.said_ms = Some(now.ms());
         if is_open {
+            visit.said_ms = Some(now.ms());
             self.counters.maildrops += 1;
         } else if let Some(maildrop) = visit.maildrop.take() {
             self.maildrops.release(maildrop);
