@@ -64,9 +64,10 @@ Examples:
   fastsmtp menu
       asks who you are, and what to do
   fastsmtp --listen 0.0.0.0:25 --listen-submissions 0.0.0.0:465 \\
-           --tls-cert fullchain.pem --tls-key privkey.pem \\
-           --data /var/lib/fastsmtp --run-as mail
-      takes mail from everywhere, and from her once she has logged in, in TLS
+           --listen-pop3s 0.0.0.0:995 --data /var/lib/fastsmtp \\
+           --tls-cert fullchain.pem --tls-key privkey.pem --run-as mail
+      takes mail from everywhere, and from her once she has logged in, in TLS;
+      so she also reads hers
   fastsmtp --config fastsmtp.toml --check-config
       checks a file, and prints what would hold
 

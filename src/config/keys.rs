@@ -408,7 +408,8 @@ pub static KEYS: &[Key] = &[
         }),
         show: |config| vec![size_text(config.options.memory).to_string()],
         default: None,
-        help: "Mail data in memory, all connections together; what is more goes to disk while it arrives",
+        help: "Mail data in memory, all connections together; what is more goes to disk while it arrives. Readers by POP3 have a \
+               quarter of it at the most",
     },
     Key {
         name: "spool-size",

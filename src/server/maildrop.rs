@@ -9,193 +9,33 @@
 //! What is promised: one session has a mailbox at a time; nothing is removed but by an update, and one that has begun is
 //! finished, though its client be gone; a slow client costs one part of a message and one descriptor; and all maildrops
 //! together have no more than their share of the memory for mail. What is not: that an update survives the loss of power.
-//! Then messages come back that a client removed, with the unique ids that it knows.
+//! Then messages come back that a client removed, with the unique ids that it knows. A message that was removed while it was
+//! read is closed by the loop if its client goes, and the disk may take a moment for that.
 
 pub mod jobs;
+mod visit;
 
-use std::collections::{HashMap, HashSet, VecDeque};
 use std::io;
 use std::mem;
-use std::net::SocketAddr;
 use std::sync::Arc;
 
-use log::{info, warn};
+use log::warn;
 
 use super::Server;
 use super::connection::{CloseReason, Phase, Stream};
 use super::driving::{Advanced, Wants};
 use super::job::Job;
 use super::spoken::Spoken;
-use crate::disk::File;
 use crate::limits::{POP3_MEMORY_DIVISOR, POP3_READ_MEMORY};
-use crate::log_value::Escaped;
 use crate::mailbox::{Mail, MailboxPath};
 use crate::net::slots::Key;
 use crate::net::timers::Now;
-use crate::pop3::{self, Changes, Listed, Need, Refusal, Wanted};
+use crate::pop3::{Changes, Listed, Need, Refusal};
 use crate::units::size_text;
 use crate::wire::Outbox;
 use jobs::{Listing, OpenJob, ReadDone, ReadJob, Source, UpdateDone, UpdateJob};
-
-/// A POP3 session, and what the server has open for it.
-pub(super) struct Visit {
-    pub session: pop3::Session,
-    pub goes_on: GoesOn,
-    /// The mailbox that it has locked.
-    maildrop: Option<Maildrop>,
-    /// The message on its way to the client; none between messages, and while a job has it.
-    file: Option<Box<dyn File>>,
-    asked: Asked,
-    /// When it had last said something to a client that had taken all before, in milliseconds; from the first maildrop on.
-    pub said_ms: Option<u64>,
-    /// What it has of the share of all maildrops.
-    held: Held,
-}
-
-/// When a session that waits for no answer can go on.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum GoesOn {
-    /// Once there is input.
-    WithInput,
-    /// Now: it was answered.
-    AtOnce,
-    /// Once all is written that it said.
-    OnceWritten,
-}
-
-/// The answer that a session waits for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Asked {
-    Nothing,
-    /// Its mailbox is being listed.
-    Open,
-    /// A part of a message is to be read, once there is memory for it.
-    Room(Wanted),
-    /// It is being read.
-    Part,
-    /// Its mailbox is being changed.
-    Update,
-}
-
-/// A locked mailbox.
-struct Maildrop {
-    mailbox: MailboxPath,
-    client: SocketAddr,
-    user: Box<str>,
-    /// Where its messages lie, in the order of the session; empty until it is listed.
-    mails: Arc<[Mail]>,
-    /// Octets of memory of that.
-    octets: usize,
-    /// Whether the client was let in.
-    is_open: bool,
-    /// Messages read to their end, short ones by TOP too.
-    popped: u64,
-    removed: u64,
-}
-
-/// Octets of memory.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-struct Held {
-    /// Of listings: for as long as a session lasts.
-    listings: u64,
-    /// Of parts of messages and of other replies: until the client has taken them.
-    parts: u64,
-}
-
-/// The maildrops of a server.
-#[derive(Default)]
-pub(super) struct Maildrops {
-    /// The mailboxes that a session has, or a job that outlives it.
-    locked: HashSet<MailboxPath>,
-    /// Jobs to be handed out in this turn.
-    due: Vec<Job>,
-    /// Sessions whose read waits for memory, in the order in which they asked, and some that are gone.
-    reads: VecDeque<Key>,
-    /// How many updates are due or out.
-    updates: usize,
-    /// Of connections that are gone: those for which a job is out that needs the lock, and what is charged for them.
-    orphans: HashMap<Key, (Box<Visit>, u64)>,
-    held: Held,
-}
-
-impl Maildrops {
-    /// Octets of memory that all of them have.
-    pub fn memory(&self) -> u64 {
-        self.held.listings + self.held.parts
-    }
-
-    /// Whether every update that was asked for is done.
-    pub fn is_settled(&self) -> bool {
-        self.updates == 0
-    }
-
-    /// Takes note of what a visit holds now.
-    pub fn charge(&mut self, visit: &mut Visit, outbox: usize) {
-        let now =
-            Held { listings: visit.listing_memory() as u64, parts: (visit.part_memory() + outbox) as u64 };
-        self.held.listings = self.held.listings - visit.held.listings + now.listings;
-        self.held.parts = self.held.parts - visit.held.parts + now.parts;
-        visit.held = now;
-    }
-
-    /// Takes note that a visit is over, which then holds nothing.
-    fn forget(&mut self, visit: &Visit) {
-        self.held.listings -= visit.held.listings;
-        self.held.parts -= visit.held.parts;
-    }
-
-    /// Lets go of a mailbox and tells what was done with it.
-    fn release(&mut self, maildrop: Maildrop) {
-        assert!(self.locked.remove(&maildrop.mailbox), "a maildrop has its lock until here");
-        if maildrop.is_open {
-            let Maildrop { client, user, popped, removed, .. } = maildrop;
-            info!(
-                "popped client={client} user={} messages={popped} removed={removed}",
-                Escaped(user.as_bytes())
-            );
-        }
-    }
-}
-
-impl Visit {
-    /// A session before its greeting.
-    pub fn new(profile: Arc<pop3::Profile>) -> Visit {
-        Visit {
-            session: pop3::Session::new(profile),
-            goes_on: GoesOn::WithInput,
-            maildrop: None,
-            file: None,
-            asked: Asked::Nothing,
-            said_ms: None,
-            held: Held::default(),
-        }
-    }
-
-    /// Octets of memory beyond itself, without the outbox.
-    pub fn memory(&self) -> usize {
-        self.listing_memory() + self.part_memory()
-    }
-
-    fn listing_memory(&self) -> usize {
-        self.session.memory() + self.maildrop.as_ref().map_or(0, |maildrop| maildrop.octets)
-    }
-
-    fn part_memory(&self) -> usize {
-        if self.asked == Asked::Part { POP3_READ_MEMORY } else { 0 }
-    }
-
-    /// Takes note that it said something; a client has its time for what it is told at once.
-    pub fn said(&mut self, now: Now) {
-        if let Some(said_ms) = &mut self.said_ms {
-            *said_ms = now.ms();
-        }
-    }
-
-    /// Whether a job is out that needs the lock.
-    fn needs_lock(&self) -> bool {
-        matches!(self.asked, Asked::Open | Asked::Update)
-    }
-}
+use visit::{Asked, Maildrop};
+pub(super) use visit::{GoesOn, Maildrops, Visit};
 
 impl<S: Stream> Server<S> {
     /// Offers `input` to a POP3 session and does what it needs, until it needs something that is not here.
@@ -325,8 +165,8 @@ impl<S: Stream> Server<S> {
         visit.asked = Asked::Nothing;
         let is_open = answer.is_ok();
         visit.session.answer_open(answer, outbox);
-        visit.said_ms = Some(now.ms());
         if is_open {
+            visit.said_ms = Some(now.ms());
             self.counters.maildrops += 1;
         } else if let Some(maildrop) = visit.maildrop.take() {
             self.maildrops.release(maildrop);

@@ -23,6 +23,9 @@ pub(super) enum Spoken {
     Pop3(Box<Visit>),
 }
 
+const _: () =
+    assert!(size_of::<Spoken>() <= size_of::<smtp::Session>() + 8, "an idle connection stays small");
+
 impl Spoken {
     /// SMTP's session, where nothing else can be meant: a message is on its way in.
     pub fn smtp(&self) -> &smtp::Session {

@@ -2,10 +2,12 @@ use std::cell::RefCell;
 use std::collections::VecDeque;
 use std::fs;
 use std::io::{ErrorKind, Read, Write};
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::rc::Rc;
 use std::time::Duration;
 
+use super::visit::Held;
 use super::*;
 use crate::accounts::Accounts;
 use crate::disk::RealDisk;
@@ -388,6 +390,25 @@ fn a_stop_dismisses_the_idle_and_waits_for_an_update() {
     assert_eq!(leaving.heard(), "+OK goodbye\r\n");
     world.pass_secs(1);
     assert!(world.end.is_some() && !world.mailbox("alice").join("new/1.x").exists());
+}
+
+#[test]
+fn who_is_turned_away_is_told_so_in_the_words_of_pop3() {
+    let mut world = World::new(|options| options.connections_max = 1);
+    let _first = world.connect(usize::MAX);
+    let pipe = Pipe { input: VecDeque::new(), output: Vec::new(), room: usize::MAX, is_closed: false };
+    let pipe = Rc::new(RefCell::new(pipe));
+    let client = SocketAddr::from(([192, 0, 2, 2], 9));
+    assert_eq!(world.server.accept(End(pipe.clone()), client, Service::Pop3, world.now()), None);
+    let heard = String::from_utf8(pipe.borrow().output.clone()).unwrap();
+    assert_eq!(heard, "-ERR [SYS/TEMP] too many connections, try again later\r\n");
+}
+
+#[test]
+fn a_banner_that_is_held_back_from_those_who_bring_mail_is_not_from_those_who_read_it() {
+    let mut world = World::new(|options| options.greeting_delay = Duration::from_secs(5));
+    let client = world.connect(usize::MAX);
+    assert!(client.heard().starts_with("+OK mx.example "));
 }
 
 #[test]
