@@ -7,7 +7,7 @@ use super::exit::Failure;
 use super::mail::show::Columns;
 use super::mail::{Fields, Summary, Wanted, json};
 use super::mailbox::{Entry, Mailbox, Patience, Place, State};
-use super::output::{counted, print, printable, printable_json};
+use super::output::{counted, print, printable};
 use super::progress::Progress;
 
 /// What `fastsmtp list` is asked.
@@ -36,7 +36,8 @@ The columns: number (1 is the oldest), N for new, the date in your time zone,
 sender, subject, size. Over POP3 nobody tells what is new: there it is '-'.
 
 {}
-The document: version (1), mailbox, mails (a list, the newest last).
+The document: version (1), mailbox, mails (a list, the newest last, each on one
+line).
 
 Examples:
   fastsmtp list bob@example.com --data /tmp/mail
@@ -97,9 +98,9 @@ fn listed_json(mailbox: &mut Mailbox, entries: &[Entry], address: &str) -> Resul
     let mut progress = Progress::new(entries.len(), "mails read");
     mailbox.headers(entries, &mut |entry, header| {
         progress.step();
-        mails.push(json::entry(entry, &Summary::of(&Fields::split(header).0)));
+        mails.push(json::entry(entry, &Summary::of(&Fields::split(header).0)).to_string());
     })?;
-    Ok(printable_json(&json::listing(address, mails)))
+    Ok(json::listing(address, &mails))
 }
 
 fn foot(chosen: &[Entry], all: &[Entry], place: &str) -> String {

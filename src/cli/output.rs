@@ -46,9 +46,13 @@ pub fn is_deceptive(character: char) -> bool {
         | '\u{fff9}'..='\u{fffb}' | '\u{e0000}'..='\u{e007f}')
 }
 
-/// A JSON document that cannot steer a terminal either: what JSON lets stand, and we do not, it can also say otherwise.
+/// A JSON document on lines of its own, that cannot steer a terminal either.
 pub fn printable_json(document: &serde_json::Value) -> String {
-    let text = format!("{document:#}\n");
+    harmless_json(&format!("{document:#}\n"))
+}
+
+/// JSON text in which what JSON lets stand, and we do not, is said otherwise.
+pub fn harmless_json(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     for character in text.chars() {
         match character {

@@ -121,7 +121,8 @@ impl Watch {
         }
     }
 
-    /// Shows the newest mail that is meant, if there is one.
+    /// Shows the newest mail that is meant, if there is one. The first look goes through all that is there, however long that
+    /// takes (100,000 mails: some seconds); later ones only through what is new.
     fn look(&mut self, mailbox: &mut Mailbox) -> Result<Last, Failure> {
         for entry in mailbox.list()?.iter().rev() {
             let may_be_meant = !self.new || entry.state == State::New;

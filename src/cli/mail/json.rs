@@ -5,6 +5,7 @@ use serde_json::{Value, json};
 use super::time::rfc3339;
 use super::{Mail, Person, Summary};
 use crate::cli::mailbox::{Entry, State};
+use crate::cli::output::harmless_json;
 
 /// The version of the documents' shape. Keys may be added to it; none goes or changes its meaning.
 const VERSION: u32 = 1;
@@ -15,9 +16,11 @@ Each mail in JSON has: number, id, date (RFC 3339, UTC; null if unknown), from
 ({name, address} or null), to (a list of such), subject (or null), size
 (octets), new, seen (true or false; null over POP3, which does not tell).";
 
-/// A listing.
-pub fn listing(address: &str, mails: Vec<Value>) -> Value {
-    json!({ "version": VERSION, "mailbox": address, "mails": mails })
+/// A listing, each mail on one line: as one value in memory, 100,000 mails would take half a GiB.
+pub fn listing(address: &str, mails: &[String]) -> String {
+    let (address, mails) = (json!(address), mails.join(",\n"));
+    let text = format!("{{\"version\":{VERSION},\"mailbox\":{address},\"mails\":[\n{mails}\n]}}\n");
+    harmless_json(&text)
 }
 
 /// A mail of a listing.
