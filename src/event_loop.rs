@@ -12,17 +12,16 @@ use std::time::{Duration, Instant, SystemTime};
 use std::{fmt, mem};
 
 use log::{error, info, warn};
-use mio::net::{TcpListener, TcpStream};
+use mio::net::TcpStream;
 use mio::{Events, Interest, Poll, Token, Waker};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGUSR1};
 use signal_hook_mio::v1_0::Signals;
-use socket2::{Domain, Protocol, Socket, Type};
 
 use crate::QueueId;
 use crate::accounts::{Accounts, AccountsFile, FileError};
 use crate::certificates::{self, CertificateError, CertificateFiles, CertificateSource};
 use crate::disk::{Disk, RealDisk, random_octets};
-use crate::limits::{ACCEPTS_PER_TURN, EVENTS_PER_TURN, LISTEN_BACKLOG};
+use crate::limits::{ACCEPTS_PER_TURN, EVENTS_PER_TURN};
 use crate::net::slots::Key;
 use crate::net::timers::Now;
 use crate::net::tls::ServerTls;
@@ -33,7 +32,9 @@ use crate::server::courier::Courier;
 use crate::server::{Deliver, Durability, End, Log, Options, Server, Service};
 use crate::spool::{self, RecoverError, Recovered, Spool, SpoolOptions};
 use crate::workers::{Completions, Workers};
+use listener::{Listener, listeners};
 
+mod listener;
 mod start_up;
 
 /// Why a server does not start.
@@ -226,19 +227,6 @@ pub fn run(
     event_loop.run(*alive_every, &mut announce).map_err(StartError::System)
 }
 
-/// What connections come by.
-fn listeners(
-    listen: &[(Service, SocketAddr)],
-    handed: Vec<(Service, std::net::TcpListener)>,
-) -> Result<Vec<Listener>, StartError> {
-    if handed.is_empty() {
-        return listen.iter().map(|(service, address)| Listener::bind(*service, *address)).collect();
-    }
-    let adopt =
-        |(service, socket)| Listener::adopt(service, Socket::from(socket)).map_err(StartError::System);
-    handed.into_iter().map(adopt).collect()
-}
-
 /// Gives up root's rights, if there are any and somebody is named, and leaves them a data directory.
 fn become_user(run_as: &RunAs, data: &Path) -> Result<(), StartError> {
     let Some(user) = run_as.user() else { return Ok(()) };
@@ -349,39 +337,6 @@ fn find_held(
         );
     }
     Ok(found.held)
-}
-
-struct Listener {
-    socket: TcpListener,
-    service: Service,
-    address: SocketAddr,
-    /// Whether the kernel may hold connections for it.
-    is_pending: bool,
-}
-
-impl Listener {
-    fn bind(service: Service, address: SocketAddr) -> Result<Listener, StartError> {
-        let bound = || -> io::Result<Listener> {
-            let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
-            socket.set_reuse_address(true)?;
-            if address.is_ipv6() {
-                socket.set_only_v6(true)?;
-            }
-            socket.bind(&address.into())?;
-            socket.listen(LISTEN_BACKLOG)?;
-            Listener::adopt(service, socket)
-        };
-        bound().map_err(|error| StartError::Listen(service, address, error))
-    }
-
-    /// A socket that listens already.
-    fn adopt(service: Service, socket: Socket) -> io::Result<Listener> {
-        socket.set_nonblocking(true)?;
-        // Accepted sockets inherit it: replies go out at once, without a system call each.
-        socket.set_tcp_nodelay(true)?;
-        let socket = TcpListener::from_std(socket.into());
-        Ok(Listener { address: socket.local_addr()?, socket, service, is_pending: true })
-    }
 }
 
 struct EventLoop {
@@ -516,9 +471,8 @@ impl EventLoop {
         self.paused_until = None;
         for _ in 0..ACCEPTS_PER_TURN {
             let Some(index) = self.next_listener() else { return };
-            match self.listeners[index].socket.accept() {
+            match self.listeners[index].accept() {
                 Ok((stream, client)) => {
-                    let client = canonical(client);
                     let service = self.listeners[index].service;
                     if let Some(key) = self.server.accept(stream, client, service, now) {
                         self.register(key);
@@ -558,8 +512,8 @@ impl EventLoop {
     fn out_of_descriptors(&mut self, index: usize, error: &io::Error, now: Now) {
         warn!("cannot accept connections: {error}; trying again in a moment");
         if self.spare.take().is_some() {
-            if let Ok((stream, client)) = self.listeners[index].socket.accept() {
-                self.server.turn_away(stream, canonical(client), self.listeners[index].service);
+            if let Ok((stream, client)) = self.listeners[index].accept() {
+                self.server.turn_away(stream, client, self.listeners[index].service);
             }
             self.spare = File::open(SPARE).ok();
         }
@@ -599,11 +553,6 @@ impl Stream for TcpStream {
     fn shutdown_write(&mut self) -> io::Result<()> {
         self.shutdown(std::net::Shutdown::Write)
     }
-}
-
-/// A client's address; one of IPv4 as such, also where the socket, handed over, is of both families.
-fn canonical(client: SocketAddr) -> SocketAddr {
-    SocketAddr::new(client.ip().to_canonical(), client.port())
 }
 
 /// Since 1970.

@@ -53,10 +53,10 @@ const BINARY: &[&str] = &["main", "cli", "config", "logging", "machine"];
 
 /// The outside crates, and the files or directories that may name them. An empty name is everywhere.
 const OWNERS: &[(&str, &[&str])] = &[
-    ("mio", &["event_loop.rs"]),
+    ("mio", &["event_loop"]),
     ("signal_hook", &["event_loop.rs"]),
     ("signal_hook_mio", &["event_loop.rs"]),
-    ("socket2", &["event_loop.rs"]),
+    ("socket2", &["event_loop/listener.rs"]),
     ("slab", &["net/slots.rs"]),
     ("ipnet", &["net/network.rs"]),
     ("memchr", &["wire/"]),

@@ -9,6 +9,7 @@ use std::os::unix::net::UnixDatagram;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use common::accounts::keep;
 use common::server::{PATIENCE, PROGRAM, Server, Talk, data, has_tool, log_of, spawn_by, wait_for_mail};
 
 const CONFIGURATION: i32 = 78;
@@ -57,20 +58,19 @@ fn mail_is_taken_on_sockets_that_were_handed_over_each_for_what_its_name_says() 
         return;
     }
     let (_root, data) = data();
-    let command = handed("tcp,tcp,tcp", "submission:fastsmtp.socket:submissions");
+    keep(&data);
+    let command = handed("tcp,tcp,tcp,tcp,tcp", "submission:fastsmtp.socket:submissions:pop3:pop3s");
     let arguments = ["--tls-self-signed", "--listen", "127.0.0.1:1", "--listen-submission", "127.0.0.1:2"];
     let server = Server::watch(spawn_by(command, &data, &arguments), &data);
-    let count = |addresses: &[_]| addresses.len();
-    assert_eq!(
-        [&server.addresses, &server.submission, &server.submissions].map(|each| count(each)),
-        [1, 1, 1],
-        "no addresses but the sockets'"
-    );
+    let Server { addresses, submission, submissions, pop3, pop3s, .. } = &server;
+    let counts = [addresses, submission, submissions, pop3, pop3s].map(Vec::len);
+    assert_eq!(counts, [1; 5], "no addresses but the sockets'");
     send(&mut server.connect());
     wait_for_mail(&data, 1);
     let mut submission = Talk::new(TcpStream::connect(server.submission[0]).unwrap());
     submission.hello();
     submission.say("MAIL FROM:<a@example.com>\r\n", "530");
+    assert!(Talk::new(TcpStream::connect(server.pop3[0]).unwrap()).reply().starts_with("+OK "));
     assert!(server.stop().success());
 }
 

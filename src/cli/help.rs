@@ -63,14 +63,11 @@ Examples:
       lists her mail; read, wait and remove are told the same way
   fastsmtp menu
       asks who you are, and what to do
-  fastsmtp --listen 0.0.0.0:25 --listen-submission 0.0.0.0:587 \\
-           --listen-submissions 0.0.0.0:465 --listen-pop3s 0.0.0.0:995 \\
-           --tls-cert fullchain.pem --tls-key privkey.pem \\
-           --data /var/lib/fastsmtp --run-as mail
+  fastsmtp --listen 0.0.0.0:25 --listen-submissions 0.0.0.0:465 \\
+           --listen-pop3s 0.0.0.0:995 --data /var/lib/fastsmtp \\
+           --tls-cert fullchain.pem --tls-key privkey.pem --run-as mail
       takes mail from everywhere, and from her once she has logged in, in TLS;
       so she also reads hers
-  fastsmtp --listen 127.0.0.1:0 --data \"$(mktemp -d)\"
-      for a test: prints 'listening smtp 127.0.0.1:PORT', then 'ready'
   fastsmtp --config fastsmtp.toml --check-config
       checks a file, and prints what would hold
 
