@@ -9,3 +9,4 @@ pub mod oracle;
 pub mod pop3;
 pub mod secure;
 pub mod server;
+pub mod terminal;
