@@ -11,3 +11,4 @@ pub mod pop3;
 pub mod secure;
 pub mod sender;
 pub mod server;
+pub mod terminal;
