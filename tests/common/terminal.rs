@@ -5,7 +5,7 @@
 //! was not there before.
 //!
 //! ```text
-//! let mut terminal = Terminal::start(Command::new("mutt").args(["-f", "inbox"]));
+//! let terminal = Terminal::start(Command::new("mutt").args(["-f", "inbox"]));
 //! terminal.wait_for("Msgs:2");
 //! terminal.type_text("~s hello");
 //! terminal.press(&["Enter"]);
@@ -48,20 +48,11 @@ impl Terminal {
         let terminal = Terminal { directory: tempfile::tempdir().unwrap() };
         let mut tmux = terminal.tmux();
         tmux.envs(command.get_envs().filter_map(|(name, value)| Some((name, value?))));
-        tmux.args(["start-server", ";", "set-option", "-g", "default-terminal", "screen", ";"]);
-        tmux.args([
-            "set-option",
-            "-g",
-            "status",
-            "off",
-            ";",
-            "set-option",
-            "-wg",
-            "remain-on-exit",
-            "on",
-            ";",
-        ]);
-        tmux.args(["new-session", "-d", "-x", &COLUMNS.to_string(), "-y", &ROWS.to_string()]);
+        tmux.arg("start-server");
+        for (option, value) in OPTIONS {
+            tmux.args([";", "set-option", "-g", option, value]);
+        }
+        tmux.args([";", "new-session", "-d", "-x", &COLUMNS.to_string(), "-y", &ROWS.to_string()]);
         if let Some(directory) = command.get_current_dir() {
             tmux.arg("-c").arg(directory);
         }
@@ -142,6 +133,14 @@ impl Drop for Terminal {
         let _ = self.tmux().arg("kill-server").stderr(Stdio::null()).status();
     }
 }
+
+/// The whole window is the program's, and what was last seen stays when it has ended.
+const OPTIONS: [(&str, &str); 4] = [
+    ("default-terminal", "screen"),
+    ("status", "off"),
+    ("remain-on-exit", "on"),
+    ("alternate-screen", "off"),
+];
 
 /// Runs a command, and keeps its exit status in a file, also where keys interrupt it. Tmux itself may miss the status: version
 /// 3.3a now and then sees the end of the output, and not the end of the process.
