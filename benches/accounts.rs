@@ -6,7 +6,7 @@ use std::hint::black_box;
 use std::time::Duration;
 
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
-use fastsmtp::accounts::{Account, Accounts, Salts};
+use fastsmtp::accounts::{Account, Accounts, HashMemory, Salts};
 use fastsmtp::smtp::Address;
 
 fn accounts(criterion: &mut Criterion) {
@@ -47,9 +47,10 @@ fn check(criterion: &mut Criterion) {
     let accounts = synthetic();
     let mut group = criterion.benchmark_group("checking a password");
     group.sample_size(20);
+    let mut memory = HashMemory::default();
     for (name, user) in [("known", "user12345@example.org"), ("unknown", "nobody123@example.org")] {
         group.bench_function(format!("wrong, {name} user"), |bencher| {
-            bencher.iter(|| accounts.login(black_box(user)).run("wrong"));
+            bencher.iter(|| accounts.login(black_box(user)).run("wrong", &mut memory));
         });
     }
 }

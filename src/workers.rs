@@ -11,6 +11,7 @@ use std::{io, mem, thread};
 
 use log::error;
 
+use crate::accounts::HashMemory;
 use crate::disk::Disk;
 use crate::limits::{BULK_NICENESS, RELOAD_LOOK_MS};
 use crate::mailbox;
@@ -73,7 +74,9 @@ impl Workers {
         worker("commit", commits, 0, run_log_job, done.clone())?;
         worker("segments", prepares, 0, run_log_job, done.clone())?;
         worker("spill", spills, BULK_NICENESS, run_log_job, done.clone())?;
-        worker("password", passwords, BULK_NICENESS, run_password_job, done.clone())?;
+        let mut memory = HashMemory::default();
+        let judge = move |job| run_password_job(&mut memory, job);
+        worker("password", passwords, BULK_NICENESS, judge, done.clone())?;
         let reads_disk = disk.clone();
         worker("mailbox", mailboxes, BULK_NICENESS, move |job| run_mailbox_job(&*disk, job), done.clone())?;
         worker("reader", reads, BULK_NICENESS, move |job| run_read_job(&*reads_disk, job), done.clone())?;
@@ -127,9 +130,9 @@ fn run_delivery(courier: &mut Courier, job: Job) -> Completion {
     }
 }
 
-fn run_password_job(job: Job) -> Completion {
+fn run_password_job(memory: &mut HashMemory, job: Job) -> Completion {
     match job {
-        Job::CheckPassword(job) => job.run(),
+        Job::CheckPassword(job) => job.run(memory),
         _ => unreachable!("only passwords come here"),
     }
 }

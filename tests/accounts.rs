@@ -7,7 +7,7 @@ use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 
-use fastsmtp::accounts::{self, Account, Accounts, PasswordHash};
+use fastsmtp::accounts::{self, Account, Accounts, HashMemory, PasswordHash};
 use fastsmtp::smtp::Address;
 use fastsmtp::wire::sasl::ScramKeys;
 
@@ -134,7 +134,9 @@ fn an_account_is_added_listed_changed_given_a_password_and_removed() {
     );
     assert_eq!((mode(&place.data()), mode(&place.file())), (0o700, 0o600));
     assert!(!place.text().contains("first pass"));
-    let login = |password| place.accounts().login("alice@example.com").run(password).is_some();
+    let login = |password| {
+        place.accounts().login("alice@example.com").run(password, &mut HashMemory::default()).is_some()
+    };
     assert!(login("first pass") && !login("first pass\r"));
 
     let set =
@@ -282,7 +284,9 @@ fn a_terminal_is_asked_twice_and_shows_nothing_of_the_password() {
     let (code, shown) = typed(&place, "hidden pass,hidden pass", &["add", "alice@example.com"]);
     assert_eq!(code, Some(0), "{shown}");
     assert!(!shown.contains("hidden") && shown.contains("added alice@example.com"), "{shown}");
-    assert!(place.accounts().login("alice@example.com").run("hidden pass").is_some());
+    assert!(
+        place.accounts().login("alice@example.com").run("hidden pass", &mut HashMemory::default()).is_some()
+    );
     let before = place.text();
     let (code, shown) = typed(&place, "hidden pass,hidden pas", &["password", "alice@example.com"]);
     assert_eq!(code, Some(DATA), "{shown}");

@@ -26,7 +26,7 @@ use crate::smtp::{Address, domain_key, is_domain, is_host_name};
 use crate::wire::sasl::{Key, ScramKeys, prepared, signature};
 
 pub use file::{AccountsFile, FileError, change, read};
-pub use password::{HashError, PasswordCheck, PasswordError, PasswordHash, Salts};
+pub use password::{HashError, HashMemory, PasswordCheck, PasswordError, PasswordHash, Salts};
 pub use text::{AccountsError, Fault, Place, quota_of};
 
 /// One user: a mailbox, the addresses that lead to it, and what is kept of the password.

@@ -6,7 +6,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use argon2::password_hash::phc;
-use argon2::{Algorithm, Argon2, Params, PasswordHasher, PasswordVerifier, Version};
+use argon2::{Algorithm, Argon2, Block, Params, PasswordHasher, Version};
 
 use crate::disk::random_octets;
 use crate::limits::{
@@ -51,14 +51,41 @@ impl PasswordHash {
     }
 
     /// Whether a [prepared] password is the one; compares in constant time.
-    fn fits(&self, password: &str) -> bool {
+    fn fits(&self, password: &str, memory: &mut HashMemory) -> bool {
         let hash = phc::PasswordHash::new(&self.0).expect("it was parsed when it was made");
-        usual().verify_password(password.as_bytes(), &hash).is_ok()
+        let (Some(salt), Some(expected)) = (&hash.salt, &hash.hash) else { return false };
+        let Ok(params) = Params::try_from(&hash) else { return false };
+        let blocks = memory.blocks(params.block_count());
+        let argon2 = Argon2::new(Algorithm::Argon2id, Version::V0x13, params);
+        let mut output = vec![0; expected.len()];
+        let done = argon2.hash_password_into_with_memory(password.as_bytes(), salt, &mut output, blocks);
+        memory.shrink();
+        done.is_ok() && phc::Output::new(&output).is_ok_and(|output| output == *expected)
     }
 
     /// As PHC string.
     pub fn as_str(&self) -> &str {
         &self.0
+    }
+}
+
+/// What hashing works in, kept from one check to the next: 19 MiB. Taken anew each time, as much again would stay with the
+/// allocator after each of the first checks, in pieces too small for the next.
+#[derive(Default)]
+pub struct HashMemory(Vec<Block>);
+
+impl HashMemory {
+    fn blocks(&mut self, count: usize) -> &mut [Block] {
+        if self.0.len() < count {
+            self.0.resize(count, Block::default());
+        }
+        &mut self.0[..count]
+    }
+
+    /// Gives back what only a hash of another's making needs.
+    fn shrink(&mut self) {
+        self.0.truncate(ARGON2_MEMORY_KIB as usize);
+        self.0.shrink_to_fit();
     }
 }
 
@@ -69,7 +96,7 @@ impl fmt::Debug for PasswordHash {
     }
 }
 
-/// The argon2id of new hashes; a check takes the cost from the hash.
+/// The argon2id of new hashes.
 fn usual() -> Argon2<'static> {
     let params = Params::new(ARGON2_MEMORY_KIB, ARGON2_PASSES, 1, None).expect("within its bounds");
     Argon2::new(Algorithm::Argon2id, Version::V0x13, params)
@@ -185,9 +212,9 @@ impl PasswordCheck {
 
     /// The account's address, if the password is right. Takes about 20 ms, with a hash of another's making up to about a
     /// second, and as long for a user that does not exist; only what can be nobody's password is refused at once.
-    pub fn run(&self, password: &str) -> Option<Arc<str>> {
+    pub fn run(&self, password: &str, memory: &mut HashMemory) -> Option<Arc<str>> {
         let password = acceptable(password).ok()?;
-        let fits = self.hash.fits(&password);
+        let fits = self.hash.fits(&password, memory);
         self.account.clone().filter(|_| fits)
     }
 }

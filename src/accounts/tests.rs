@@ -153,7 +153,7 @@ fn the_right_password_of_an_account_is_right_by_all_mechanisms_and_no_other_is()
     let made = Account::new(address, "I\u{00AD}X pass\u{2168}", Salts::random()).unwrap();
     let accounts = Accounts::new(SECRET, vec![made]).unwrap();
     let canonical = "jörg@exämple.de";
-    let right = |user: &str, password: &str| accounts.login(user).run(password);
+    let right = |user: &str, password: &str| accounts.login(user).run(password, &mut HashMemory::default());
     for user in [canonical, "JöRG@xn--exmple-cua.de", "jo\u{308}rg@EXÄMPLE.de", "\"jörg\"@exämple.de"] {
         assert_eq!(right(user, "IX passIX").as_deref(), Some(canonical), "{user}");
     }
@@ -241,10 +241,10 @@ fn an_alias_or_a_tag_is_no_login_name_and_no_password_makes_it_one() {
         ..account("a@b", &["x@b"], &["b"])
     };
     let accounts = Accounts::new(SECRET, vec![made]).unwrap();
-    assert!(accounts.login("a@b").run("secret").is_some());
+    assert!(accounts.login("a@b").run("secret", &mut HashMemory::default()).is_some());
     for user in ["x@b", "a+t@b", "y@b", "a", "@b", "a@b ", "a@b\0"] {
         // The check is a@b's, and so is its hash: still it fails.
-        assert_eq!(accounts.login(user).run("secret"), None, "{user:?}");
+        assert_eq!(accounts.login(user).run("secret", &mut HashMemory::default()), None, "{user:?}");
         assert_eq!(accounts.scram_keys(user).1, None, "{user:?}");
     }
 }
@@ -283,8 +283,8 @@ fn a_hash_that_argon2s_own_program_made_is_checked_at_its_own_cost() {
     let theirs = "$argon2id$v=19$m=65536,t=2,p=1$c29tZXNhbHQ$CTFhFdXPJO1aFaMaO6Mm5c8y7cJHAph8ArZWb2GRPPc";
     let made = Account { hash: PasswordHash::parse(theirs).unwrap(), ..account("a@b", &[], &[]) };
     let accounts = Accounts::new(SECRET, vec![made]).unwrap();
-    assert!(accounts.login("a@b").run("password").is_some());
-    assert!(accounts.login("a@b").run("passwore").is_none());
+    assert!(accounts.login("a@b").run("password", &mut HashMemory::default()).is_some());
+    assert!(accounts.login("a@b").run("passwore", &mut HashMemory::default()).is_none());
 }
 
 #[test]

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use super::courier::{DeliveryDone, DeliveryJob};
 use super::maildrop::jobs::{Listing, OpenJob, ReadDone, ReadJob, UpdateDone, UpdateJob};
-use crate::accounts::{Accounts, PasswordCheck};
+use crate::accounts::{Accounts, HashMemory, PasswordCheck};
 use crate::mailbox::MailboxPath;
 use crate::net::slots::Key;
 use crate::net::tls::ServerTls;
@@ -47,8 +47,8 @@ pub struct PasswordJob {
 
 impl PasswordJob {
     /// Does the job: some 20 ms of a processor.
-    pub fn run(self) -> Completion {
-        let account = self.check.run(&self.password);
+    pub fn run(self, memory: &mut HashMemory) -> Completion {
+        let account = self.check.run(&self.password, memory);
         Completion::PasswordChecked { key: self.key, user: self.user, account }
     }
 }
