@@ -165,7 +165,8 @@ fn a_write_without_space_is_452_and_the_next_message_is_taken() {
             let reply = post(&mut talk, &mail, &mut oracle);
             let is_refused = reply.starts_with("452 4.3.1 ");
             assert!(is_refused || reply.starts_with("250 "), "{reply}");
-            assert!(!(is_refused && was_refused), "no space twice, when it failed once");
+            let twice = is_refused && was_refused;
+            assert!(!twice, "SEED={seed}, {first}: no space twice, when it failed once: {}", server.log());
             was_refused = is_refused;
         }
         acknowledged += oracle.counts().acknowledged;
