@@ -102,7 +102,7 @@ pub fn write(disk: &dyn Disk, held: &Held) -> io::Result<()> {
     put(disk, &path(*id), &[&head, data])
 }
 
-/// Gives the file of a large message a name beside the one that it is held under; durable as [`write`]'s.
+/// Gives the file of a large message a name beside the one that it is held under; durable as [`write()`]'s.
 pub fn keep_data(disk: &dyn Disk, id: QueueId, spilled: &Spilled) -> io::Result<()> {
     match disk.link(&spilled.path(), &data_path(id)) {
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()), // an earlier attempt's
@@ -192,7 +192,7 @@ fn quarantined_data(id: QueueId) -> PathBuf {
     Path::new(QUARANTINE).join(format!("{id}.data"))
 }
 
-/// Puts the octets of a damaged record of the log into the quarantine; durable as [`write`] is.
+/// Puts the octets of a damaged record of the log into the quarantine; durable as [`write()`] is.
 /// The file of a large message, if it is there, gets a name beside it.
 pub fn quarantine_record(disk: &dyn Disk, id: QueueId, octets: &[u8]) -> io::Result<()> {
     if let Some(spilled) = record::decode_message(octets.to_vec()).and_then(|stored| stored.spilled) {

@@ -39,7 +39,7 @@ pub struct Verifier {
 }
 
 impl Scram {
-    /// For a user, [prepared], and a nonce that was never used before: printable ASCII without comma.
+    /// For a user, [prepared](super::prepared), and a nonce that was never used before: printable ASCII without comma.
     pub fn new(user: &str, nonce: &str) -> Scram {
         assert!(is_nonce(nonce), "not a nonce");
         let user = user.replace('=', "=3D").replace(',', "=2C");
