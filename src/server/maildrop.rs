@@ -233,6 +233,7 @@ impl<S: Stream> Server<S> {
         let (visit, _) = self.visit(key)?;
         let Asked::Room(wanted) = visit.asked else { return None };
         let maildrop = visit.maildrop.as_ref()?;
+        let listed = maildrop.mails.get(wanted.message).map_or(0, |mail| mail.octets);
         let source = match visit.file.take() {
             Some(file) => Source::File(file),
             None => Source::Mail {
@@ -242,7 +243,7 @@ impl<S: Stream> Server<S> {
             },
         };
         visit.asked = Asked::Part;
-        Some(ReadJob { key, source, offset: wanted.offset, octets: wanted.octets })
+        Some(ReadJob { key, source, listed, offset: wanted.offset, octets: wanted.octets })
     }
 
     /// A part of a message was read, or could not be.

@@ -57,6 +57,8 @@ pub struct ReadJob {
     pub key: Key,
     /// The message.
     pub source: Source,
+    /// Octets that it had when its mailbox was listed.
+    pub listed: u64,
     /// Octets of it that lie before the part.
     pub offset: u64,
     /// Octets of the part, at the most.
@@ -87,27 +89,46 @@ pub struct ReadDone {
 }
 
 impl ReadJob {
-    /// Reads it.
+    /// Reads it. A file that has become shorter than it was listed is an error, so that no torn message passes for a whole one;
+    /// one that has grown is read to its end, wherever that is then: so is a mail that was still written to when it was listed.
     pub fn run(self, disk: &dyn Disk) -> Completion {
-        Completion::Read(self.key, read(disk, self.source, self.offset, self.octets))
+        let key = self.key;
+        Completion::Read(key, self.read(disk))
+    }
+
+    fn read(self, disk: &dyn Disk) -> io::Result<ReadDone> {
+        let ReadJob { source, listed, offset, octets, .. } = self;
+        let file = source.open(disk)?;
+        let size = file.size()?;
+        if size < listed.max(offset) {
+            return Err(shorter(size, listed.max(offset)));
+        }
+        let left = size - offset;
+        let mut buffer = vec![0; usize::try_from(left).unwrap_or(octets).min(octets)];
+        let read = read_full_at(&*file, &mut buffer, offset)?;
+        if read < buffer.len() {
+            return Err(shorter(offset + read as u64, size));
+        }
+        let is_last = left == read as u64;
+        Ok(ReadDone { part: Part { octets: buffer, is_last }, file: (!is_last).then_some(file) })
     }
 }
 
-fn read(disk: &dyn Disk, source: Source, offset: u64, octets: usize) -> io::Result<ReadDone> {
-    let file = match source {
-        Source::Mail { mailbox, mails, index } => {
-            let mail = mails.get(index).ok_or(ErrorKind::NotFound)?;
-            mailbox::open(disk, &mailbox, mail)?
+impl Source {
+    fn open(self, disk: &dyn Disk) -> io::Result<Box<dyn File>> {
+        match self {
+            Source::Mail { mailbox, mails, index } => {
+                mailbox::open(disk, &mailbox, mails.get(index).ok_or(ErrorKind::NotFound)?)
+            }
+            Source::File(file) => Ok(file),
         }
-        Source::File(file) => file,
-    };
-    let left = file.size()?.saturating_sub(offset);
-    let mut buffer = vec![0; usize::try_from(left).unwrap_or(octets).min(octets)];
-    let read = read_full_at(&*file, &mut buffer, offset)?;
-    // A file that was cut meanwhile ends where it ends.
-    let is_last = read < buffer.len() || left <= read as u64;
-    buffer.truncate(read);
-    Ok(ReadDone { part: Part { octets: buffer, is_last }, file: (!is_last).then_some(file) })
+    }
+}
+
+/// Somebody cut a file while we had it.
+fn shorter(now: u64, before: u64) -> io::Error {
+    let sentence = format!("its file has {now} octets, and had {before} before: another program cut it");
+    io::Error::new(ErrorKind::UnexpectedEof, sentence)
 }
 
 /// To change a mailbox as its client wants.

@@ -293,6 +293,41 @@ fn a_slow_download_is_finished_however_long_it_takes_and_costs_one_part() {
 }
 
 #[test]
+fn a_message_that_another_program_cuts_is_never_passed_off_as_whole() {
+    let mut world = World::with_message(1 << 20);
+    let client = world.login("alice");
+    let cut = |world: &World, octets| {
+        let file = fs::File::options().write(true).open(world.mailbox("alice").join("new/1.x")).unwrap();
+        file.set_len(octets).unwrap();
+    };
+    client.pipe.borrow_mut().room = 100_000;
+    let begun = world.say(&client, "RETR 1\r\n");
+    cut(&world, 640_000);
+    world.take(&client, usize::MAX / 2);
+    let heard = begun + &client.heard();
+    assert!(heard.len() > 100_000 && !heard.ends_with("\r\n.\r\n"), "it was told as if that were all");
+    assert!(!world.is_locked(), "the session is over");
+    world.pass_secs(WRITE_TIMEOUT_SECS);
+    assert!(client.is_closed() && !client.heard().contains("\r\n.\r\n"));
+    // The next session knows it as it is, and is refused if it is cut before the first part.
+    let client = world.login("alice");
+    cut(&world, 64);
+    let heard = world.say(&client, "RETR 1\r\n");
+    assert!(heard.starts_with("-ERR [SYS/TEMP] the message cannot be read"), "{heard}");
+    assert!(world.say(&client, "NOOP\r\n").starts_with("+OK"));
+    assert_eq!(world.server.counters().popped, 0);
+}
+
+#[test]
+fn a_message_that_has_grown_since_it_was_listed_is_read_to_its_end() {
+    let mut world = World::with_message(64);
+    let client = world.login("alice");
+    world.put("alice", &["new/1.x"], 100_032);
+    let heard = world.say(&client, "RETR 1\r\n");
+    assert!(heard.len() > 100_032 && heard.ends_with("abcd\r\n.\r\n"), "{}", heard.len());
+}
+
+#[test]
 fn an_update_that_has_begun_is_finished_without_its_client_and_keeps_the_mailbox_until_then() {
     let mut world = World::with_message(64);
     let client = world.login("alice");
