@@ -34,6 +34,11 @@ pub trait Disk: Send + Sync {
     /// The names in a directory, in no order, without `.` and `..`; names that are not UTF-8 are left out: none of
     /// ours are.
     fn list(&self, path: &Path) -> io::Result<Vec<String>>;
+    /// Gives each of these names, so that a large directory need not be in memory; ends at the first error, its own or
+    /// `each`'s.
+    fn each_name(&self, path: &Path, each: &mut dyn FnMut(&str) -> io::Result<()>) -> io::Result<()> {
+        self.list(path)?.iter().try_for_each(|name| each(name))
+    }
     /// A file's length in octets, without opening it where that is possible. `InvalidInput` for what is no regular file.
     fn size_of(&self, path: &Path) -> io::Result<u64> {
         self.open(path, Open::Read)?.size()
@@ -267,17 +272,25 @@ impl Disk for RealDisk {
     }
 
     fn list(&self, path: &Path) -> io::Result<Vec<String>> {
-        let directory = self.open_dir(path)?;
         let mut names = Vec::new();
+        self.each_name(path, &mut |name| {
+            names.push(name.to_owned());
+            Ok(())
+        })?;
+        Ok(names)
+    }
+
+    fn each_name(&self, path: &Path, each: &mut dyn FnMut(&str) -> io::Result<()>) -> io::Result<()> {
+        let directory = self.open_dir(path)?;
         for entry in rustix::fs::Dir::read_from(&directory)? {
             if let Ok(name) = entry?.file_name().to_str()
                 && name != "."
                 && name != ".."
             {
-                names.push(name.to_owned());
+                each(name)?;
             }
         }
-        Ok(names)
+        Ok(())
     }
 
     fn size_of(&self, path: &Path) -> io::Result<u64> {

@@ -135,9 +135,16 @@ pub const POP3_PART: usize = 16 * 1024;
 /// Octets of memory that such a part takes while it is read and stuffed: itself, and twice as much in the outbox.
 pub const POP3_READ_MEMORY: usize = 3 * POP3_PART;
 /// The part of the memory for mail that all maildrops together may have: mail that comes has three quarters of it whatever
-/// readers do. Half of theirs is for listings, of which one of 100,000 messages takes 20 MB, and half for messages on their way to
-/// clients; by default that is 32 MiB each, and so 680 parts at a time.
+/// readers do. Half of theirs is for listings, of which one of 10,000 messages takes 2 MB, and half for messages on their way
+/// to clients; by default that is 32 MiB each, and so 680 parts at a time.
 pub const POP3_MEMORY_DIVISOR: u64 = 4;
+/// The part of the memory for listings, as a divisor, that one session may have: by default 8 MiB, for about 45,000 messages.
+/// Of a larger mailbox it has the oldest, and the others once those are removed, so that no mailbox is too large to be
+/// emptied; and it takes four such users to keep the others out.
+pub const POP3_LISTINGS_SHARE: u64 = 4;
+/// Messages that are removed or marked in one job: some 10 ms on a usual disk, after which others' mailboxes are listed, and a
+/// stop is heeded.
+pub const POP3_CHANGES_PER_JOB: usize = 500;
 /// Seconds without a command after which somebody who reads mail is logged out, the least that RFC 1939 3 allows; nothing is
 /// removed then. Who has not logged in has what SMTP's clients have.
 pub const POP3_IDLE_SECS: u64 = 600;

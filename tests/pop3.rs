@@ -467,6 +467,24 @@ fn mail_that_another_reader_moves_or_removes_meanwhile_is_read_or_said_to_be_gon
 }
 
 #[test]
+fn mail_that_another_reader_flags_meanwhile_is_all_removed_by_quit() {
+    let post = Post::plain();
+    for number in 0..1200 {
+        post.put("user", &format!("new/{number}.x"), b"Subject: x\r\n\r\nx\r\n");
+    }
+    let mut pop = post.login("user");
+    for number in 0..1200 {
+        let (from, to) = (format!("new/{number}.x"), format!("cur/{number}.x:2,F"));
+        fs::rename(post.mailbox("user").join(from), post.mailbox("user").join(to)).unwrap();
+    }
+    for number in 1..=1200 {
+        pop.ok(&format!("DELE {number}"));
+    }
+    pop.ok("QUIT");
+    assert!(post.files("user").is_empty());
+}
+
+#[test]
 fn whatever_others_put_into_a_mailbox_every_message_has_an_id_and_is_read() {
     let post = Post::plain();
     let long = format!("new/{}", "n".repeat(255));

@@ -12,14 +12,24 @@
 //! durability, as in delivery; and that a file that is renamed within `cur/` just while its directory is read is listed,
 //! for POSIX does not say whether the kernel shows it then. It is in the next list.
 
+mod changing;
+mod oldest;
+
 use std::cmp::Reverse;
 use std::collections::HashSet;
 use std::io::{self, ErrorKind};
 use std::path::Path;
 
-use super::{LISTINGS_MAX, MailboxPath, base_of, hash};
-use crate::disk::{Disk, File, Open};
+use log::warn;
+
+use super::{HASH_DIGITS, LISTINGS_MAX, MailboxPath, base_of, hash};
+use crate::disk::{Disk, File, Open, is_shortage};
 use crate::limits::BASE_NAME_MAX;
+use crate::log_value::Escaped;
+
+pub use changing::{Changer, mark_seen};
+use oldest::Selection;
+pub use oldest::{Oldest, Room};
 
 /// A mail that lies in a mailbox.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -57,14 +67,12 @@ impl Mail {
     /// the same in every list and no other mail's. That is its base name, or a hash of one that others gave it and that is
     /// not so.
     pub fn unique_id(&self) -> Box<str> {
-        let is_fit =
-            self.name.len() <= BASE_NAME_MAX && self.name.bytes().all(|octet| octet.is_ascii_graphic());
-        if is_fit { self.name.clone() } else { hash(&self.name).into() }
+        if is_unique_id(&self.name) { self.name.clone() } else { hash(&self.name).into() }
     }
 
     /// Octets of memory that it takes, with what the allocator adds.
     pub fn memory(&self) -> usize {
-        size_of::<Mail>() + self.name.len() + self.info.len() + 16
+        memory_of(self.name.len() + self.info.len())
     }
 
     /// Where it was when it was listed.
@@ -75,56 +83,57 @@ impl Mail {
 }
 
 /// All mail in a mailbox, oldest first, and by name where that is equal. What goes meanwhile is not in it; what another
-/// program moves is, once. `NotFound` if there is no such mailbox.
+/// program moves is, once; a file that cannot be looked at is left out, and logged. `NotFound` if there is no such mailbox.
 pub fn list(disk: &dyn Disk, mailbox: &MailboxPath) -> io::Result<Vec<Mail>> {
+    let endless = Room { octets: usize::MAX, beside: &|_| 0 };
+    list_oldest(disk, mailbox, endless).map(|oldest| oldest.mails)
+}
+
+/// As much of [`list`] as there is room for, from the oldest mail on. Takes about three times as much memory meanwhile,
+/// however many files the mailbox has.
+pub fn list_oldest(disk: &dyn Disk, mailbox: &MailboxPath, room: Room<'_>) -> io::Result<Oldest> {
     let mut listed = List::default();
     for _ in 0..LISTINGS_MAX {
-        listed = list_once(disk, mailbox)?;
+        listed = list_once(disk, mailbox, room)?;
         if !listed.has_vanished {
             break;
         }
     }
-    listed.mails.sort_unstable_by(|one, other| (one.arrived, &one.name).cmp(&(other.arrived, &other.name)));
-    Ok(listed.mails)
+    listed.unreadable.tell(mailbox);
+    let mut oldest = listed.oldest;
+    oldest.mails.sort_unstable_by(|one, other| (one.arrived, &one.name).cmp(&(other.arrived, &other.name)));
+    Ok(oldest)
 }
 
 /// Opens a mail's file for reading, wherever a reader has moved it. `NotFound` if it is gone.
 pub fn open(disk: &dyn Disk, mailbox: &MailboxPath, mail: &Mail) -> io::Result<Box<dyn File>> {
-    at_its_spot(disk, mailbox, mail, |spot| disk.open(Path::new(&spot.path(mailbox)), Open::Read))
-}
-
-/// Removes a mail, wherever a reader has moved it. That it is gone already is fine.
-pub fn remove(disk: &dyn Disk, mailbox: &MailboxPath, mail: &Mail) -> io::Result<()> {
-    let removed = at_its_spot(disk, mailbox, mail, |spot| disk.remove(Path::new(&spot.path(mailbox))));
-    unless_gone(removed).map(|_| ())
-}
-
-/// Marks a mail as seen: it lies in `cur/` with flag S then, and all flags that it had. Seen already is fine. `NotFound`
-/// if it is gone; `AlreadyExists` if another file has the name that it should get; `InvalidInput` if what follows its
-/// base name is something other than flags.
-pub fn mark_seen(disk: &dyn Disk, mailbox: &MailboxPath, mail: &Mail) -> io::Result<()> {
-    at_its_spot(disk, mailbox, mail, |spot| {
-        let name = base_of(&spot.file_name);
-        let Some(flags) = flags(&spot.file_name[name.len()..]) else {
-            return Err(ErrorKind::InvalidInput.into());
-        };
-        let seen = Spot { directory: Directory::Cur, file_name: format!("{name}:2,{}", with_seen(flags)) };
-        if *spot == seen {
-            return disk.size_of(Path::new(&seen.path(mailbox))).map(|_| ()); // if it is there
-        }
-        disk.move_to(Path::new(&spot.path(mailbox)), Path::new(&seen.path(mailbox)))
-    })
-}
-
-/// Octets of the messages in a mailbox, none if there is no such mailbox. What goes while it counts is not counted.
-pub fn octets(disk: &dyn Disk, mailbox: &MailboxPath) -> io::Result<u64> {
-    let mut octets = 0;
-    for directory in Directory::ALL {
-        for file_name in unless_gone(names_in(disk, mailbox, directory))?.unwrap_or_default() {
-            let spot = Spot { directory, file_name };
-            octets += unless_gone(spot.octets(disk, mailbox))?.flatten().unwrap_or(0);
+    let open = |spot: &Spot| unless_gone(disk.open(Path::new(&spot.path(mailbox)), Open::Read));
+    for spot in usual_spots(mail) {
+        if let Some(file) = open(&spot)? {
+            return Ok(file);
         }
     }
+    for _ in 0..LISTINGS_MAX {
+        let Some(spot) = find(disk, mailbox, &mail.name)? else { break };
+        if let Some(file) = open(&spot)? {
+            return Ok(file);
+        }
+    }
+    Err(ErrorKind::NotFound.into())
+}
+
+/// Octets of the messages in a mailbox, none if there is no such mailbox. What goes while it counts is not counted, nor is
+/// a file that cannot be looked at: that is logged.
+pub fn octets(disk: &dyn Disk, mailbox: &MailboxPath) -> io::Result<u64> {
+    let mut octets = 0;
+    let mut unreadable = Unreadable::default();
+    unless_gone(each_spot(disk, mailbox, &mut |directory, file_name| {
+        let spot = Spot { directory, file_name: file_name.to_owned() };
+        let looked = unreadable.skip(&spot, spot.octets(disk, mailbox));
+        octets += unless_gone(looked)?.flatten().unwrap_or(0);
+        Ok(())
+    }))?;
+    unreadable.tell(mailbox);
     Ok(octets)
 }
 
@@ -155,7 +164,11 @@ struct Spot {
 
 impl Spot {
     fn path(&self, mailbox: &MailboxPath) -> String {
-        format!("{mailbox}/{}/{}", self.directory.name(), self.file_name)
+        format!("{mailbox}/{}", self.below_mailbox())
+    }
+
+    fn below_mailbox(&self) -> String {
+        format!("{}/{}", self.directory.name(), self.file_name)
     }
 
     /// The length of the file there; none if that is no regular file.
@@ -170,70 +183,99 @@ impl Spot {
 /// A list, and whether a file went from where it was while its length was asked: then it may be elsewhere.
 #[derive(Default)]
 struct List {
-    mails: Vec<Mail>,
+    oldest: Oldest,
     has_vanished: bool,
+    unreadable: Unreadable,
 }
 
-fn list_once(disk: &dyn Disk, mailbox: &MailboxPath) -> io::Result<List> {
-    let mut spots = spots(disk, mailbox)?;
+fn list_once(disk: &dyn Disk, mailbox: &MailboxPath, room: Room<'_>) -> io::Result<List> {
+    let mut selection = Selection::new(room);
+    each_spot(disk, mailbox, &mut |directory, file_name| {
+        selection.offer(directory, file_name);
+        Ok(())
+    })?;
+    let (mut spots, left_out) = selection.finish();
     // What was moved while we listed is in both. Where it went is where it is.
     spots.sort_by_key(|spot| Reverse(spot.directory as u8));
-    let mut mails = Vec::with_capacity(spots.len());
-    let mut found: HashSet<&str> = HashSet::with_capacity(spots.len());
+    let mut list = List { oldest: Oldest { mails: Vec::new(), left_out }, ..List::default() };
+    let mut found: HashSet<&str> = HashSet::new();
     let mut vanished = Vec::new();
     for spot in &spots {
-        let Some(name) = mail_name(&spot.file_name).filter(|name| !found.contains(name)) else { continue };
-        match unless_gone(spot.octets(disk, mailbox))? {
+        let name = base_of(&spot.file_name);
+        if found.contains(name) {
+            continue;
+        }
+        match unless_gone(list.unreadable.skip(spot, spot.octets(disk, mailbox)))? {
             Some(Some(octets)) => {
-                mails.extend(Mail::of(spot.directory, &spot.file_name, octets));
+                list.oldest.mails.extend(Mail::of(spot.directory, &spot.file_name, octets));
                 found.insert(name);
             }
             Some(None) => {}
             None => vanished.push(name),
         }
     }
-    let has_vanished = vanished.iter().any(|name| !found.contains(name));
-    Ok(List { mails, has_vanished })
+    list.has_vanished = vanished.iter().any(|name| !found.contains(name));
+    Ok(list)
 }
 
-/// All files of a mailbox. `NotFound` if it has none of its directories.
-fn spots(disk: &dyn Disk, mailbox: &MailboxPath) -> io::Result<Vec<Spot>> {
-    let mut spots = Vec::new();
-    let mut is_there = false;
-    for directory in Directory::ALL {
-        let names = unless_gone(names_in(disk, mailbox, directory))?;
-        is_there |= names.is_some();
-        spots.extend(names.into_iter().flatten().map(|file_name| Spot { directory, file_name }));
+/// Files that cannot be looked at, of which a failing disk may have one among thousands that are well: they are left out, and
+/// told of.
+#[derive(Default)]
+struct Unreadable {
+    count: usize,
+    first: Option<(String, io::Error)>,
+}
+
+impl Unreadable {
+    /// Passes on what a look at a file gave; leaves the file out if the error is its own. Not its own is what forbids to
+    /// look at any, or what the machine is short of.
+    fn skip(&mut self, spot: &Spot, looked: io::Result<Option<u64>>) -> io::Result<Option<u64>> {
+        match looked {
+            Err(error)
+                if !matches!(error.kind(), ErrorKind::NotFound | ErrorKind::PermissionDenied)
+                    && !is_shortage(&error) =>
+            {
+                self.count += 1;
+                self.first.get_or_insert_with(|| (spot.below_mailbox(), error));
+                Ok(None)
+            }
+            looked => looked,
+        }
     }
-    if is_there { Ok(spots) } else { Err(ErrorKind::NotFound.into()) }
+
+    /// Logs them, in one line.
+    fn tell(&self, mailbox: &MailboxPath) {
+        if let Some((file, error)) = &self.first {
+            let file = Escaped(file.as_bytes());
+            warn!(
+                "files of a mailbox cannot be looked at and are left out mailbox={mailbox} files={} first={file}: {error}; \
+                 check the disk",
+                self.count
+            );
+        }
+    }
 }
 
-fn names_in(disk: &dyn Disk, mailbox: &MailboxPath, directory: Directory) -> io::Result<Vec<String>> {
-    disk.list(Path::new(&format!("{mailbox}/{}", directory.name())))
-}
-
-/// Does something with a mail's file: where it was, else where readers mostly put it, else where a new look finds it.
-/// `NotFound` if it is nowhere.
-fn at_its_spot<T>(
+/// Gives all files of a mailbox, those of `new/` first. `NotFound` if it has none of its directories.
+fn each_spot(
     disk: &dyn Disk,
     mailbox: &MailboxPath,
-    mail: &Mail,
-    act: impl Fn(&Spot) -> io::Result<T>,
-) -> io::Result<T> {
+    each: &mut dyn FnMut(Directory, &str) -> io::Result<()>,
+) -> io::Result<()> {
+    let mut is_there = false;
+    for directory in Directory::ALL {
+        let path = format!("{mailbox}/{}", directory.name());
+        let listed = disk.each_name(Path::new(&path), &mut |file_name| each(directory, file_name));
+        is_there |= unless_gone(listed)?.is_some();
+    }
+    if is_there { Ok(()) } else { Err(ErrorKind::NotFound.into()) }
+}
+
+/// Where a mail is looked for first: where it was, and where readers mostly put it.
+fn usual_spots(mail: &Mail) -> impl Iterator<Item = Spot> {
     let usual =
         MOVED_TO.map(|info| Spot { directory: Directory::Cur, file_name: format!("{}{info}", mail.name) });
-    for spot in std::iter::once(mail.spot()).chain(usual) {
-        if let Some(done) = unless_gone(act(&spot))? {
-            return Ok(done);
-        }
-    }
-    for _ in 0..LISTINGS_MAX {
-        let Some(spot) = find(disk, mailbox, &mail.name)? else { break };
-        if let Some(done) = unless_gone(act(&spot))? {
-            return Ok(done);
-        }
-    }
-    Err(ErrorKind::NotFound.into())
+    std::iter::once(mail.spot()).chain(usual)
 }
 
 /// What a reader appends to the name of a mail that it only looked at, or showed. Trying these saves the search, which
@@ -242,9 +284,15 @@ const MOVED_TO: [&str; 2] = [":2,", ":2,S"];
 
 /// Where the mail of this base name lies.
 fn find(disk: &dyn Disk, mailbox: &MailboxPath, name: &str) -> io::Result<Option<Spot>> {
-    let spots = unless_gone(spots(disk, mailbox))?.unwrap_or_default();
+    let mut found = None;
     // The last is the one in `cur/`, if it is in both.
-    Ok(spots.into_iter().rfind(|spot| base_of(&spot.file_name) == name))
+    unless_gone(each_spot(disk, mailbox, &mut |directory, file_name| {
+        if base_of(file_name) == name {
+            found = Some(Spot { directory, file_name: file_name.to_owned() });
+        }
+        Ok(())
+    }))?;
+    Ok(found)
 }
 
 fn unless_gone<T>(result: io::Result<T>) -> io::Result<Option<T>> {
@@ -257,6 +305,21 @@ fn unless_gone<T>(result: io::Result<T>) -> io::Result<Option<T>> {
 /// The base name of a file that is mail; none for hidden files and names of flags alone.
 fn mail_name(file_name: &str) -> Option<&str> {
     Some(base_of(file_name)).filter(|name| !name.is_empty() && !name.starts_with('.'))
+}
+
+/// Whether POP3 can say a base name as a unique id.
+fn is_unique_id(name: &str) -> bool {
+    name.len() <= BASE_NAME_MAX && name.bytes().all(|octet| octet.is_ascii_graphic())
+}
+
+/// The length of [`Mail::unique_id`] of a mail with this base name.
+pub fn unique_id_len(name: &str) -> usize {
+    if is_unique_id(name) { name.len() } else { HASH_DIGITS }
+}
+
+/// See [`Mail::memory`], for a file name of so many octets.
+fn memory_of(file_name: usize) -> usize {
+    size_of::<Mail>() + file_name + 16
 }
 
 /// The flags in what follows a base name; none if it says something else.

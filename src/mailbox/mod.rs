@@ -21,7 +21,7 @@ use crate::limits::{BASE_NAME_MAX, MAILBOX_NAME_KEPT, MAILBOX_NAME_MAX};
 use crate::queue_id::QueueId;
 use crate::smtp::Address;
 
-pub use access::{Mail, list, mark_seen, octets, open, remove};
+pub use access::{Changer, Mail, Oldest, Room, list, list_oldest, mark_seen, octets, open, unique_id_len};
 pub use delivery::{Content, Delivered, Maildirs};
 
 /// The directory that all mailboxes lie below.

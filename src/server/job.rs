@@ -29,7 +29,7 @@ pub enum Job {
     Open(OpenJob),
     /// Read a part of a message for a POP3 session.
     Read(ReadJob),
-    /// Remove messages, and mark others as seen, for a POP3 session.
+    /// Remove some messages, and mark others as seen, for a POP3 session.
     Update(UpdateJob),
 }
 

@@ -1,16 +1,17 @@
 //! Maildrops: POP3 sessions, and what they have of their mailboxes. The part of the turn that has to do with reading mail.
 //!
 //! ```text
-//! Need::Open ──▶ lock ──▶ job: list ─────────────▶ charged to the budget, or refused; then the session goes on
+//! Need::Open ──▶ lock ──▶ job: list what fits ───▶ charged to the budget, or refused; then the session goes on
 //! Need::Read ──▶ queue ──room──▶ job: a part ────▶ outbox ──all written──▶ Need::Read …
-//! Need::Update ─────────▶ job: remove and mark ──▶ unlock, and the last reply
+//! Need::Update ─────────▶ job: some changes ─────▶ the next job … or unlock, and the last reply
 //! ```
 //!
 //! What is promised: one session has a mailbox at a time; nothing is removed but by an update, and one that has begun is
-//! finished, though its client be gone; a slow client costs one part of a message and one descriptor; and all maildrops
-//! together have no more than their share of the memory for mail. What is not: that an update survives the loss of power.
-//! Then messages come back that a client removed, with the unique ids that it knows. A message that was removed while it was
-//! read is closed by the loop if its client goes, and the disk may take a moment for that.
+//! finished, though its client be gone, unless a stop's grace ends before; a slow client costs one part of a message and one
+//! descriptor; and all maildrops together have no more than their share of the memory for mail, and one of them no more
+//! than its part of that: of a mailbox beyond, the oldest messages are there. What is not: that an update survives the loss
+//! of power. Then messages come back that a client removed, with the unique ids that it knows. A message that was removed
+//! while it was read is closed by the loop if its client goes, and the disk may take a moment for that.
 
 pub mod jobs;
 mod visit;
@@ -26,7 +27,7 @@ use super::connection::{CloseReason, Phase, Stream};
 use super::driving::{Advanced, Wants};
 use super::job::Job;
 use super::spoken::Spoken;
-use crate::limits::{POP3_MEMORY_DIVISOR, POP3_READ_MEMORY};
+use crate::limits::{POP3_LISTINGS_SHARE, POP3_MEMORY_DIVISOR, POP3_READ_MEMORY};
 use crate::mailbox::{Mail, MailboxPath};
 use crate::net::slots::Key;
 use crate::net::timers::Now;
@@ -127,7 +128,10 @@ impl<S: Stream> Server<S> {
     }
 
     fn lock_maildrop(&mut self, key: Key) -> Result<OpenJob, Refusal> {
-        let is_full = self.maildrops.held.listings >= self.share_of_maildrops();
+        let share = self.share_of_maildrops();
+        let is_full = self.maildrops.held.listings >= share;
+        // The same whatever others have, so that a client finds the same messages each time.
+        let room = usize::try_from(share / POP3_LISTINGS_SHARE).unwrap_or(usize::MAX);
         let connection = self.connections.get_mut(key).ok_or(Refusal::SHUTTING_DOWN)?;
         let client = connection.client;
         let visit = connection.session.visit_mut().ok_or(Refusal::SHUTTING_DOWN)?;
@@ -152,7 +156,7 @@ impl<S: Stream> Server<S> {
             popped: 0,
             removed: 0,
         });
-        Ok(OpenJob { key, mailbox })
+        Ok(OpenJob { key, mailbox, room })
     }
 
     /// A mailbox is listed, or could not be.
@@ -182,18 +186,24 @@ impl<S: Stream> Server<S> {
             return Err(Refusal::SHUTTING_DOWN);
         };
         let Maildrop { mailbox, .. } = maildrop;
-        let Listing { mails, listed, octets } = listing.map_err(|error| {
+        let Listing { mails, listed, octets, left_out } = listing.map_err(|error| {
             warn!("a mailbox cannot be listed mailbox={mailbox}: {error}");
             Refusal::MAILBOX_UNREADABLE
         })?;
+        let (count, takes) = (mails.len(), size_text(octets as u64));
         if octets as u64 > room {
+            let left = size_text(room);
             warn!(
-                "no memory to list a mailbox mailbox={mailbox} messages={}: that takes {}, and maildrops have {} left;                  raise memory",
-                mails.len(),
-                size_text(octets as u64),
-                size_text(room)
+                "no memory to list a mailbox mailbox={mailbox} messages={count}: that takes {takes}, and maildrops have \
+                 {left} left; raise memory"
             );
             return Err(Refusal::NO_MEMORY);
+        }
+        if left_out > 0 {
+            warn!(
+                "a mailbox is larger than one session may list mailbox={mailbox} messages={count} left_out={left_out}: \
+                 the oldest, which take {takes}, are there; the others once those are removed; raise memory"
+            );
         }
         maildrop.octets = mails.iter().map(Mail::memory).sum();
         (maildrop.mails, maildrop.is_open) = (mails, true);
@@ -233,6 +243,7 @@ impl<S: Stream> Server<S> {
         let (visit, _) = self.visit(key)?;
         let Asked::Room(wanted) = visit.asked else { return None };
         let maildrop = visit.maildrop.as_ref()?;
+        let listed = maildrop.mails.get(wanted.message).map_or(0, |mail| mail.octets);
         let source = match visit.file.take() {
             Some(file) => Source::File(file),
             None => Source::Mail {
@@ -242,7 +253,7 @@ impl<S: Stream> Server<S> {
             },
         };
         visit.asked = Asked::Part;
-        Some(ReadJob { key, source, offset: wanted.offset, octets: wanted.octets })
+        Some(ReadJob { key, source, listed, offset: wanted.offset, octets: wanted.octets })
     }
 
     /// A part of a message was read, or could not be.
@@ -274,14 +285,25 @@ impl<S: Stream> Server<S> {
     fn update_maildrop(&mut self, key: Key, changes: Changes) {
         let Some((visit, _)) = self.visit(key) else { return };
         let Some(Maildrop { mailbox, mails, .. }) = &visit.maildrop else { return };
-        let job = UpdateJob { key, mailbox: mailbox.clone(), mails: mails.clone(), changes };
+        let job = UpdateJob::new(key, mailbox.clone(), mails.clone(), changes);
         self.park(key, Asked::Update);
         self.maildrops.updates += 1;
         self.maildrops.due.push(Job::Update(job));
     }
 
-    /// A mailbox is changed, as far as the disk let it be.
+    /// A mailbox is changed, as far as the disk let it be. What is left is done behind what others asked for meanwhile; once
+    /// the grace of a stop is over, it stays, as RFC 1939 6 allows.
     pub(super) fn updated(&mut self, key: Key, done: UpdateDone, now: Now) {
+        if let Some(rest) = done.rest {
+            if !self.stop.is_some_and(|stop| stop.is_over) {
+                self.maildrops.due.push(Job::Update(rest));
+                return;
+            }
+            if rest.left() > 0 {
+                let (mailbox, left) = (rest.mailbox(), rest.left());
+                warn!("an update is cut short by the stop mailbox={mailbox}: {left} deleted messages stay");
+            }
+        }
         self.maildrops.updates -= 1;
         self.counters.maildrop_removed += done.removed;
         if self.is_orphan(key, done.removed) {

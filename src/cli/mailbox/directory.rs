@@ -110,9 +110,11 @@ impl Directory {
 
     /// Removes mails.
     pub fn remove(&self, entries: &[Entry]) -> Result<(), Failure> {
-        let mails = entries.iter().filter_map(|entry| self.mails.get(&entry.id));
-        let mut removed = mails.map(|mail| access::remove(&self.disk, &self.mailbox, mail));
-        removed.try_for_each(|removed| removed.map_err(|error| self.failure(&error)))
+        let mails: Vec<_> = entries.iter().filter_map(|entry| self.mails.get(&entry.id)).cloned().collect();
+        let count = mails.len();
+        let mut changer = access::Changer::new(self.mailbox.clone(), mails.into());
+        (0..count)
+            .try_for_each(|index| changer.remove(&self.disk, index).map_err(|error| self.failure(&error)))
     }
 
     fn open(&self, entry: &Entry) -> Result<Option<Box<dyn File>>, Failure> {

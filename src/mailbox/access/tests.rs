@@ -1,7 +1,8 @@
 use std::fs;
 use std::os::unix::fs::symlink;
 use std::path::PathBuf;
-use std::sync::Mutex;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
 
 use proptest::prelude::*;
 
@@ -15,6 +16,10 @@ struct Fixture {
     root: tempfile::TempDir,
     disk: RealDisk,
     mailbox: MailboxPath,
+    /// How often a directory was read.
+    lists: AtomicUsize,
+    /// The end of the paths whose files the disk cannot look at, and why.
+    broken: Option<(&'static str, ErrorKind)>,
     /// What the other program does before an operation: which, of which directory or file, and how.
     meanwhile: Mutex<Vec<Meanwhile>>,
 }
@@ -32,7 +37,7 @@ impl Fixture {
         for directory in ["tmp", "new", "cur"] {
             fs::create_dir_all(root.path().join(mailbox.as_str()).join(directory)).unwrap();
         }
-        Fixture { root, disk, mailbox, meanwhile: Mutex::default() }
+        Fixture { root, disk, mailbox, lists: AtomicUsize::new(0), broken: None, meanwhile: Mutex::default() }
     }
 
     fn with(files: &[&str]) -> Fixture {
@@ -99,11 +104,17 @@ impl Disk for Fixture {
 
     fn list(&self, path: &Path) -> io::Result<Vec<String>> {
         self.begin("list", path);
+        self.lists.fetch_add(1, Ordering::Relaxed);
         self.disk.list(path)
     }
 
     fn size_of(&self, path: &Path) -> io::Result<u64> {
         self.begin("size_of", path);
+        if let Some((end, kind)) = self.broken
+            && path.to_str().unwrap().ends_with(end)
+        {
+            return Err(kind.into());
+        }
         self.disk.size_of(path)
     }
 
@@ -140,6 +151,10 @@ impl Disk for Fixture {
     fn random(&self) -> u64 {
         unreachable!("nothing here is random")
     }
+}
+
+fn remove(disk: &dyn Disk, mailbox: &MailboxPath, mail: &Mail) -> io::Result<()> {
+    Changer::new(mailbox.clone(), Arc::from([mail.clone()])).remove(disk, 0)
 }
 
 /// A reader that moves a file.
@@ -292,6 +307,84 @@ fn mail_is_removed_wherever_a_reader_moves_it_meanwhile() {
     fixture.meanwhile("remove", "new/1.a", moves("new/1.a", "cur/1.a:2,RS"));
     remove(&fixture, &fixture.mailbox, &mail).unwrap();
     assert_eq!(fixture.files(), ["new/2.b"]);
+}
+
+#[test]
+fn however_much_was_moved_a_mailbox_is_read_once_to_find_it_and_once_more_for_what_is_gone() {
+    let fixture = Fixture::new();
+    for number in 0..100 {
+        fs::write(fixture.path(&format!("new/{number}.a")), "x").unwrap();
+    }
+    let mails: Arc<[Mail]> = fixture.list().into();
+    for number in 0..100 {
+        let (from, to) = (format!("new/{number}.a"), format!("cur/{number}.a:2,F"));
+        fs::rename(fixture.path(&from), fixture.path(&to)).unwrap();
+    }
+    let lists = || fixture.lists.swap(0, Ordering::Relaxed);
+    let mut changer = Changer::new(fixture.mailbox.clone(), mails.clone());
+    lists();
+    (0..40).for_each(|index| changer.remove(&fixture, index).unwrap());
+    (40..50).for_each(|index| changer.mark_seen(&fixture, index).unwrap());
+    assert_eq!(lists(), 2, "one for each directory");
+    for number in 50..80 {
+        fs::remove_file(fixture.path(&format!("cur/{number}.a:2,F"))).unwrap();
+    }
+    (50..100).for_each(|index| changer.remove(&fixture, index).unwrap());
+    assert_eq!(lists(), 2);
+    let expected: Vec<String> = (40..50).map(|number| format!("cur/{number}.a:2,FS")).collect();
+    assert_eq!(fixture.files(), expected);
+}
+
+#[test]
+fn mail_that_moves_whenever_we_look_is_not_said_to_be_removed() {
+    let fixture = Fixture::with(&["new/1.a"]);
+    let mail = fixture.list()[0].clone();
+    let places = ["new/1.a", "cur/1.a:2,F", "cur/1.a:2,FR", "cur/1.a:2,FRT", "cur/1.a:2,FT"];
+    for pair in places.windows(2) {
+        fixture.meanwhile("remove", pair[0], moves(pair[0], pair[1]));
+    }
+    assert_eq!(remove(&fixture, &fixture.mailbox, &mail).unwrap_err().kind(), ErrorKind::ResourceBusy);
+    assert_eq!(fixture.files(), ["cur/1.a:2,FT"]);
+    remove(&fixture, &fixture.mailbox, &mail).unwrap();
+    assert_eq!(fixture.files(), [""; 0]);
+}
+
+#[test]
+fn a_file_that_the_disk_cannot_look_at_is_left_out_and_the_others_are_listed_and_counted() {
+    let mut fixture = Fixture::with(&["new/1.a", "new/2.b", "cur/3.c:2,S"]);
+    fixture.broken = Some(("2.b", ErrorKind::Other));
+    assert_eq!(fixture.names(), ["1.a", "3.c"]);
+    assert_eq!(octets(&fixture, &fixture.mailbox).unwrap(), 7 + 11);
+    // What is no fault of this file is no reason to show a mailbox without it.
+    for kind in [ErrorKind::PermissionDenied, ErrorKind::OutOfMemory] {
+        fixture.broken = Some(("2.b", kind));
+        assert_eq!(list(&fixture, &fixture.mailbox).unwrap_err().kind(), kind);
+        assert_eq!(octets(&fixture, &fixture.mailbox).unwrap_err().kind(), kind);
+    }
+}
+
+#[test]
+fn of_a_mailbox_beyond_the_room_the_oldest_mails_are_listed_without_a_gap() {
+    let fixture = Fixture::new();
+    let long = "n".repeat(100);
+    for number in 10..99 {
+        let name = if number % 2 == 0 { &long } else { "a" };
+        fs::write(fixture.path(&format!("new/{number}.{name}")), "x").unwrap();
+    }
+    let all = fixture.list();
+    let beside = |name: &str| name.len();
+    let mut counts = Vec::new();
+    for octets in [0, 100, 1000, 5000, 50_000] {
+        let oldest = list_oldest(&fixture, &fixture.mailbox, Room { octets, beside: &beside }).unwrap();
+        let count = oldest.mails.len();
+        assert_eq!(oldest.mails, all[..count]);
+        assert_eq!(count + oldest.left_out, all.len());
+        let taken = |mails: &[Mail]| mails.iter().map(|mail| mail.memory() + mail.name.len()).sum::<usize>();
+        assert!(taken(&oldest.mails) <= octets);
+        assert!(all.get(..count + 1).is_none_or(|more| taken(more) > octets), "one more fits {octets}");
+        counts.push(count);
+    }
+    assert!(counts[0] == 0 && counts.is_sorted() && counts[4] == all.len(), "{counts:?}");
 }
 
 #[test]

@@ -11,7 +11,9 @@ use super::visit::Held;
 use super::*;
 use crate::accounts::Accounts;
 use crate::disk::RealDisk;
-use crate::limits::{MEMORY_MIN, POP3_IDLE_SECS, POP3_PART_SECS, WRITE_TIMEOUT_SECS};
+use crate::limits::{
+    MEMORY_MIN, POP3_CHANGES_PER_JOB, POP3_IDLE_SECS, POP3_LISTINGS_SHARE, POP3_PART_SECS, WRITE_TIMEOUT_SECS,
+};
 use crate::mailbox::ROOT;
 use crate::server::job::Completion;
 use crate::server::{Deliver, Durability, End as ServerEnd, Log, Options, Service};
@@ -293,6 +295,41 @@ fn a_slow_download_is_finished_however_long_it_takes_and_costs_one_part() {
 }
 
 #[test]
+fn a_message_that_another_program_cuts_is_never_passed_off_as_whole() {
+    let mut world = World::with_message(1 << 20);
+    let client = world.login("alice");
+    let cut = |world: &World, octets| {
+        let file = fs::File::options().write(true).open(world.mailbox("alice").join("new/1.x")).unwrap();
+        file.set_len(octets).unwrap();
+    };
+    client.pipe.borrow_mut().room = 100_000;
+    let begun = world.say(&client, "RETR 1\r\n");
+    cut(&world, 640_000);
+    world.take(&client, usize::MAX / 2);
+    let heard = begun + &client.heard();
+    assert!(heard.len() > 100_000 && !heard.ends_with("\r\n.\r\n"), "it was told as if that were all");
+    assert!(!world.is_locked(), "the session is over");
+    world.pass_secs(WRITE_TIMEOUT_SECS);
+    assert!(client.is_closed() && !client.heard().contains("\r\n.\r\n"));
+    // The next session knows it as it is, and is refused if it is cut before the first part.
+    let client = world.login("alice");
+    cut(&world, 64);
+    let heard = world.say(&client, "RETR 1\r\n");
+    assert!(heard.starts_with("-ERR [SYS/TEMP] the message cannot be read"), "{heard}");
+    assert!(world.say(&client, "NOOP\r\n").starts_with("+OK"));
+    assert_eq!(world.server.counters().popped, 0);
+}
+
+#[test]
+fn a_message_that_has_grown_since_it_was_listed_is_read_to_its_end() {
+    let mut world = World::with_message(64);
+    let client = world.login("alice");
+    world.put("alice", &["new/1.x"], 100_032);
+    let heard = world.say(&client, "RETR 1\r\n");
+    assert!(heard.len() > 100_032 && heard.ends_with("abcd\r\n.\r\n"), "{}", heard.len());
+}
+
+#[test]
 fn an_update_that_has_begun_is_finished_without_its_client_and_keeps_the_mailbox_until_then() {
     let mut world = World::with_message(64);
     let client = world.login("alice");
@@ -359,17 +396,48 @@ fn reads_wait_in_their_order_for_the_memory_that_maildrops_may_have_and_mail_is_
 
 #[test]
 fn a_mailbox_that_there_is_no_memory_to_list_is_refused_for_now() {
-    let mut world = World::new(|options| options.memory = 100_000);
-    let names: Vec<String> = (0..200).map(|number| format!("new/{number}.x")).collect();
-    world.put("alice", &names.iter().map(String::as_str).collect::<Vec<_>>(), 64);
+    let mut world = World::with_message(64);
+    let share = world.server.share_of_maildrops();
+    world.server.maildrops.held.listings += share - 50; // others'
+    world.server.memory += share - 50;
     let client = world.connect(usize::MAX);
     let said = world.say(&client, "USER alice@example.com\r\nPASS x\r\n");
     assert!(said.contains("-ERR [SYS/TEMP] no memory"), "{said}");
     assert!(!world.is_locked());
+    world.server.maildrops.held.listings -= share - 50;
+    world.server.memory -= share - 50;
     assert_eq!(
-        world.say(&client, "USER bob@example.com\r\nPASS x\r\n").lines().last(),
-        Some("+OK 0 messages (0 octets)")
+        world.say(&client, "USER alice@example.com\r\nPASS x\r\n").lines().last(),
+        Some("+OK 1 messages (64 octets)")
     );
+}
+
+#[test]
+fn a_mailbox_beyond_the_room_of_a_session_opens_with_its_oldest_mails_and_is_emptied_in_rounds() {
+    let mut world = World::new(|options| options.memory = 100_000);
+    let names: Vec<String> = (1000..1200).map(|number| format!("new/{number}.x")).collect();
+    world.put("alice", &names.iter().map(String::as_str).collect::<Vec<_>>(), 64);
+    let mut read = Vec::new();
+    for round in 0..20 {
+        let client = world.login("alice");
+        let held = world.server.maildrops.held.listings;
+        assert!(held < world.server.share_of_maildrops() / POP3_LISTINGS_SHARE + 300, "{held}");
+        let other = world.login("bob"); // there is room beside it
+        world.say(&other, "QUIT\r\n");
+        let uids = world.say(&client, "UIDL\r\n");
+        let uids: Vec<&str> = uids.lines().filter_map(|line| line.split(' ').nth(1)).collect();
+        let uids: Vec<&str> = uids.into_iter().filter(|uid| uid.ends_with(".x")).collect();
+        assert!(!uids.is_empty() && (round > 0 || uids.len() < 50), "{uids:?}");
+        for number in 1..=uids.len() {
+            assert_eq!(world.say(&client, &format!("DELE {number}\r\n")), "+OK deleted\r\n");
+        }
+        read.extend(uids.into_iter().map(|uid| format!("new/{uid}")));
+        assert_eq!(world.say(&client, "QUIT\r\n"), "+OK goodbye\r\n");
+        if read.len() == names.len() {
+            break;
+        }
+    }
+    assert_eq!(read, names);
 }
 
 #[test]
@@ -390,6 +458,53 @@ fn a_stop_dismisses_the_idle_and_waits_for_an_update() {
     assert_eq!(leaving.heard(), "+OK goodbye\r\n");
     world.pass_secs(1);
     assert!(world.end.is_some() && !world.mailbox("alice").join("new/1.x").exists());
+}
+
+#[test]
+fn a_long_update_lets_others_in_between_and_ends_with_the_grace_of_a_stop() {
+    let mut world = World::new(|_| ());
+    let names: Vec<String> = (0..3 * POP3_CHANGES_PER_JOB).map(|number| format!("new/{number}.x")).collect();
+    world.put("alice", &names.iter().map(String::as_str).collect::<Vec<_>>(), 64);
+    let left = |world: &World| fs::read_dir(world.mailbox("alice").join("new")).unwrap().count();
+    let leaving = world.login("alice");
+    let deletions: String = (1..=names.len()).map(|number| format!("DELE {number}\r\n")).collect();
+    for some in deletions.as_bytes().chunks(10_000) {
+        world.send(&leaving, std::str::from_utf8(some).unwrap());
+    }
+    world.send(&leaving, "QUIT\r\n");
+    world.work_once();
+    assert_eq!(left(&world), 2 * POP3_CHANGES_PER_JOB);
+    assert!(matches!(world.jobs[..], [Job::Update(_)]), "the rest is asked for behind what others ask");
+    world.server.stop(world.now());
+    world.pass_secs(0);
+    assert_eq!(
+        (left(&world), leaving.heard().as_str()),
+        (0, "+OK goodbye\r\n"),
+        "within the grace it is done"
+    );
+}
+
+#[test]
+fn an_update_that_outlasts_the_grace_of_a_stop_says_that_some_messages_stay() {
+    let mut world = World::new(|_| ());
+    let names: Vec<String> = (0..2 * POP3_CHANGES_PER_JOB).map(|number| format!("new/{number}.x")).collect();
+    world.put("alice", &names.iter().map(String::as_str).collect::<Vec<_>>(), 64);
+    let leaving = world.login("alice");
+    for number in 1..=names.len() {
+        world.send(&leaving, &format!("DELE {number}\r\n"));
+    }
+    world.send(&leaving, "QUIT\r\n");
+    world.server.stop(world.now());
+    world.turn();
+    world.now_ms += world.server.options.shutdown_grace.as_millis() as u64 + 1000;
+    world.turn();
+    assert_eq!(world.end, None, "a part of the update is out");
+    world.work();
+    assert!(world.end.is_some());
+    let left = fs::read_dir(world.mailbox("alice").join("new")).unwrap().count();
+    assert_eq!(left, POP3_CHANGES_PER_JOB);
+    assert_eq!(world.server.counters().maildrop_removed, POP3_CHANGES_PER_JOB as u64);
+    assert!(!leaving.heard().contains("+OK goodbye"));
 }
 
 #[test]
