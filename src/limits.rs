@@ -154,6 +154,12 @@ pub const POP3_WRITE_TIMEOUT_SECS: u64 = 300;
 /// session that reads has no other bound, so that a mail of 10 MiB comes through at the end of any line; and the memory of
 /// its part is not held for ever.
 pub const POP3_PART_SECS: u64 = 600;
+/// Parts of messages that are with the reader at a time, each with its message's file open. There is one reader: more than
+/// a few keep it no busier.
+pub const POP3_READS_OUT_MAX: usize = 8;
+/// Messages' files that stay open while their clients take a part. Those of further readers are closed, and opened anew for
+/// the next part: that costs a few microseconds, and cuts off a message which another program removes meanwhile.
+pub const POP3_FILES_KEPT_MAX: usize = 24;
 /// Octets of a message's unique id (RFC 1939 7).
 pub const POP3_UID_MAX: usize = 70;
 
@@ -373,8 +379,9 @@ pub const CONNECTIONS_MAX: usize = 1 << 20;
 /// Connections for which addresses are set aside at the start (20 MB of them): growing step by step would leave the
 /// allocator with a hole as large as the table itself.
 pub const CONNECTIONS_RESERVED: usize = 1 << 16;
-/// Descriptors kept from connections: listeners, poll, spool, log, mailboxes.
-pub const DESCRIPTORS_RESERVED: usize = 64;
+/// Descriptors kept from connections: for listeners, poll, spool, log and mailboxes, and for the messages that are being
+/// read, so that however many readers there are, mail is still taken.
+pub const DESCRIPTORS_RESERVED: usize = 64 + POP3_READS_OUT_MAX + POP3_FILES_KEPT_MAX;
 
 /// Seconds that a command waits for a server, in each step of the dialogue: people look at the terminal meanwhile. The least
 /// that RFC 5321 4.5.3.2 wants is minutes, for queues that nobody looks at: `--timeout` has that.

@@ -7,8 +7,9 @@
 //! ```
 //!
 //! What is promised: one session has a mailbox at a time; nothing is removed but by an update, and one that has begun is
-//! finished, though its client be gone; a slow client costs one part of a message and one descriptor; and all maildrops
-//! together have no more than their share of the memory for mail. What is not: that an update survives the loss of power.
+//! finished, though its client be gone; a slow client costs one part of a message here, and some in the kernel;
+//! all maildrops together have no more than their share of the memory for mail, and of the descriptors; and who takes some
+//! KiB a second reads to the end. What is not: that an update survives the loss of power.
 //! Then messages come back that a client removed, with the unique ids that it knows. A message that was removed while it was
 //! read is closed by the loop if its client goes, and the disk may take a moment for that.
 
@@ -26,7 +27,7 @@ use super::connection::{CloseReason, Phase, Stream};
 use super::driving::{Advanced, Wants};
 use super::job::Job;
 use super::spoken::Spoken;
-use crate::limits::{POP3_MEMORY_DIVISOR, POP3_READ_MEMORY};
+use crate::limits::{POP3_FILES_KEPT_MAX, POP3_MEMORY_DIVISOR, POP3_READ_MEMORY, POP3_READS_OUT_MAX};
 use crate::mailbox::{Mail, MailboxPath};
 use crate::net::slots::Key;
 use crate::net::timers::Now;
@@ -206,9 +207,10 @@ impl<S: Stream> Server<S> {
         self.options.memory / POP3_MEMORY_DIVISOR / 2
     }
 
-    /// Whether there is memory for one more part of a message.
+    /// Whether there is memory and a descriptor for one more part of a message.
     fn may_read(&self) -> bool {
         self.maildrops.held.parts + POP3_READ_MEMORY as u64 <= self.share_of_maildrops()
+            && self.maildrops.reads_out < POP3_READS_OUT_MAX
     }
 
     /// Whether there are jobs for a turn to hand out.
@@ -216,13 +218,14 @@ impl<S: Stream> Server<S> {
         !self.maildrops.due.is_empty() || !self.maildrops.reads.is_empty() && self.may_read()
     }
 
-    /// Hands out the jobs of this turn, and as many reads as there is memory for.
+    /// Hands out the jobs of this turn, and as many reads as there is room for.
     pub(super) fn start_maildrop_jobs(&mut self, jobs: &mut dyn FnMut(Job)) {
         mem::take(&mut self.maildrops.due).into_iter().for_each(&mut *jobs);
         while self.may_read()
             && let Some(key) = self.maildrops.reads.pop_front()
         {
             if let Some(job) = self.read_job(key) {
+                self.maildrops.reads_out += 1;
                 jobs(Job::Read(job));
                 self.charge(key);
             }
@@ -247,13 +250,15 @@ impl<S: Stream> Server<S> {
 
     /// A part of a message was read, or could not be.
     pub(super) fn part_read(&mut self, key: Key, done: io::Result<ReadDone>, now: Now) {
+        self.maildrops.reads_out -= 1;
+        let may_keep = self.maildrops.held.files < POP3_FILES_KEPT_MAX;
         let Some((visit, outbox)) = self.visit(key) else { return };
         visit.asked = Asked::Nothing;
         match done {
             Ok(ReadDone { part, file }) => {
                 let (octets, is_last) = (part.octets.len(), part.is_last);
                 visit.session.answer_read(Ok(part), outbox);
-                visit.file = file.filter(|_| visit.session.is_reading());
+                visit.file = file.filter(|_| may_keep && visit.session.is_reading());
                 if let Some(maildrop) = &mut visit.maildrop {
                     maildrop.popped += u64::from(is_last);
                 }

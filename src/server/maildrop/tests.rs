@@ -9,12 +9,15 @@ use std::time::Duration;
 
 use super::visit::Held;
 use super::*;
-use crate::accounts::Accounts;
+use crate::accounts::{Account, Accounts};
 use crate::disk::RealDisk;
-use crate::limits::{MEMORY_MIN, POP3_IDLE_SECS, POP3_PART_SECS, POP3_WRITE_TIMEOUT_SECS};
+use crate::limits::{
+    MEMORY_MIN, POP3_FILES_KEPT_MAX, POP3_IDLE_SECS, POP3_PART_SECS, POP3_WRITE_TIMEOUT_SECS,
+};
 use crate::mailbox::ROOT;
 use crate::server::job::Completion;
 use crate::server::{Deliver, Durability, End as ServerEnd, Log, Options, Service};
+use crate::smtp::Address;
 
 const USERS: &str = include_str!("../../../tests/common/accounts.toml");
 
@@ -355,6 +358,52 @@ fn reads_wait_in_their_order_for_the_memory_that_maildrops_may_have_and_mail_is_
         world.work();
     }
     assert_eq!((world.server.memory(), world.server.maildrops.held), (0, Held::default()));
+}
+
+/// The one account's password for users of these names.
+fn accounts_of(users: &[String]) -> Accounts {
+    let known = Accounts::parse(USERS).unwrap();
+    let account = |user: &String| Account {
+        address: Address::new(user, "example.com"),
+        aliases: Vec::new(),
+        catch_all: Vec::new(),
+        ..known.of_user("alice@example.com").unwrap().clone()
+    };
+    Accounts::new([2; 32], users.iter().map(account).collect()).unwrap()
+}
+
+#[test]
+fn however_many_readers_take_nothing_few_files_are_open_for_them_and_all_read_to_the_end() {
+    let users: Vec<String> = (0..POP3_FILES_KEPT_MAX + 16).map(|number| format!("user{number}")).collect();
+    let mut world = World::new(|_| ());
+    world.server.accounts = Arc::new(accounts_of(&users));
+    let clients: Vec<Client> = users
+        .iter()
+        .map(|user| {
+            world.put(user, &["new/1.x"], 100_000);
+            world.login(user)
+        })
+        .collect();
+    for client in &clients {
+        client.stand_still();
+        world.send(client, "RETR 1\r\n");
+        assert!(world.jobs.len() <= POP3_READS_OUT_MAX);
+    }
+    while !world.jobs.is_empty() {
+        world.work_once();
+        assert!(world.jobs.len() <= POP3_READS_OUT_MAX);
+    }
+    let is_kept = |client: &&Client| {
+        world.server.connections.get(client.key).unwrap().session.visit().unwrap().file.is_some()
+    };
+    let kept = clients.iter().filter(is_kept).count();
+    assert_eq!((kept, world.server.maildrops.held.files), (POP3_FILES_KEPT_MAX, POP3_FILES_KEPT_MAX));
+    for client in &clients {
+        world.take(client, 1 << 20);
+        let said = client.heard();
+        assert!(said.len() > 99_000 && said.ends_with("\r\n.\r\n"), "{}", said.len());
+    }
+    assert_eq!((world.server.maildrops.held.files, world.server.maildrops.reads_out), (0, 0));
 }
 
 #[test]
