@@ -156,6 +156,15 @@ impl<S: Stream> Server<S> {
         Ok(OpenJob { key, mailbox })
     }
 
+    /// Takes the answer that a session waits for, which then waits for none: nothing but itself ends with it, should it
+    /// panic, and its mailbox is free.
+    pub(super) fn answered(&mut self, key: Key, take: impl FnOnce(&mut Self)) {
+        if let Some((visit, _)) = self.visit(key) {
+            visit.asked = Asked::Nothing;
+        }
+        self.contained(key, take);
+    }
+
     /// A mailbox is listed, or could not be.
     pub(super) fn opened(&mut self, key: Key, listing: io::Result<Listing>, now: Now) {
         if self.is_orphan(key, 0) {
@@ -163,7 +172,6 @@ impl<S: Stream> Server<S> {
         }
         let answer = self.admit(key, listing);
         let Some((visit, outbox)) = self.visit(key) else { return };
-        visit.asked = Asked::Nothing;
         let is_open = answer.is_ok();
         visit.session.answer_open(answer, outbox);
         if is_open {
@@ -253,7 +261,6 @@ impl<S: Stream> Server<S> {
         self.maildrops.reads_out -= 1;
         let may_keep = self.maildrops.held.files < POP3_FILES_KEPT_MAX;
         let Some((visit, outbox)) = self.visit(key) else { return };
-        visit.asked = Asked::Nothing;
         match done {
             Ok(ReadDone { part, file }) => {
                 let (octets, is_last) = (part.octets.len(), part.is_last);
@@ -293,7 +300,6 @@ impl<S: Stream> Server<S> {
             return;
         }
         let Some((visit, outbox)) = self.visit(key) else { return };
-        visit.asked = Asked::Nothing;
         if let Some(maildrop) = &mut visit.maildrop {
             maildrop.removed += done.removed;
         }

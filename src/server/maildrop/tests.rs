@@ -16,6 +16,7 @@ use crate::limits::{
 };
 use crate::mailbox::ROOT;
 use crate::server::job::Completion;
+use crate::server::spoken::NoLogin;
 use crate::server::{Deliver, Durability, End as ServerEnd, Log, Options, Service};
 use crate::smtp::Address;
 
@@ -467,4 +468,39 @@ fn with_the_least_memory_a_part_is_still_read() {
     let client = world.login("alice");
     let said = world.say(&client, "RETR 1\r\n");
     assert!(said.len() > 99_000 && said.ends_with("\r\n.\r\n"));
+}
+
+#[test]
+fn a_session_that_panics_over_an_answer_ends_alone_and_its_mailbox_is_free() {
+    type Answer = fn(&mut World, Key);
+    let answers: [Answer; 4] = [
+        |world, key| {
+            world.server.complete(Completion::Opened(key, Err(ErrorKind::Other.into())), world.now())
+        },
+        |world, key| {
+            world.server.maildrops.reads_out += 1;
+            world.server.complete(Completion::Read(key, Err(ErrorKind::Other.into())), world.now());
+        },
+        |world, key| {
+            world.server.maildrops.updates += 1;
+            let done = UpdateDone { removed: 0, is_whole: true };
+            world.server.complete(Completion::Updated(key, done), world.now());
+        },
+        |world, key| {
+            let connection = world.server.connections.get_mut(key).unwrap();
+            (connection.is_parked, connection.late_no) = (true, Some((world.now_ms, NoLogin::Failed)));
+            world.server.watch(key);
+            world.pass_secs(2);
+        },
+    ];
+    let mut world = World::with_message(64);
+    let other = world.login("bob");
+    for answer in answers {
+        let client = world.login("alice");
+        answer(&mut world, client.key); // to what was not asked: a bug of ours
+        world.turn();
+        assert!(client.is_closed() && !other.is_closed());
+        assert_eq!(world.server.maildrops.locked.len(), 1, "bob's");
+    }
+    assert_eq!(world.say(&other, "NOOP\r\n"), "+OK nothing done\r\n");
 }
