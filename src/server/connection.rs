@@ -7,6 +7,7 @@
 use std::io::{self, Read, Write};
 use std::net::SocketAddr;
 
+use super::logins::Login;
 use super::maildrop::GoesOn;
 use super::passage::Received;
 use super::spilling::Spilling;
@@ -133,6 +134,8 @@ pub(super) struct Connection<S> {
     pub charged: usize,
     /// Messages accepted.
     pub messages: u32,
+    /// Whether somebody logs in, or has.
+    pub login: Option<Box<Login>>,
     /// Logins that failed.
     pub failed_logins: u32,
     /// What a failed login is told, and when, in milliseconds.
@@ -227,6 +230,7 @@ impl<S: Stream> Connection<S> {
             spilling: None,
             charged: 0,
             messages: 0,
+            login: None,
             failed_logins: 0,
             late_no: None,
             unknown_recipients: 0,

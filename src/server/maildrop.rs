@@ -75,10 +75,7 @@ impl<S: Stream> Server<S> {
                     self.maildrops.reads.push_back(key);
                     false
                 }
-                Need::Update(changes) => {
-                    self.update_maildrop(key, changes);
-                    false
-                }
+                Need::Update(changes) => self.update_maildrop(key, changes),
                 Need::Close(reason) => {
                     connection.phase = Phase::Finishing(CloseReason::Pop3(reason));
                     advanced.has_answered = true; // its end is to be written, if nothing else
@@ -282,14 +279,21 @@ impl<S: Stream> Server<S> {
         self.go_on(key, now);
     }
 
-    /// Has a mailbox changed as its client wants.
-    fn update_maildrop(&mut self, key: Key, changes: Changes) {
-        let Some((visit, _)) = self.visit(key) else { return };
-        let Some(Maildrop { mailbox, mails, .. }) = &visit.maildrop else { return };
+    /// Has a mailbox changed as its client wants, if that still may log in. Whether the session was answered, with a refusal;
+    /// else it is parked.
+    fn update_maildrop(&mut self, key: Key, changes: Changes) -> bool {
+        let is_revoked = self.is_revoked(key);
+        let Some((visit, outbox)) = self.visit(key) else { return false };
+        if is_revoked {
+            visit.session.answer_update(Err(Refusal::LOGIN_REVOKED), outbox);
+            return true;
+        }
+        let Some(Maildrop { mailbox, mails, .. }) = &visit.maildrop else { return false };
         let job = UpdateJob { key, mailbox: mailbox.clone(), mails: mails.clone(), changes };
         self.park(key, Asked::Update);
         self.maildrops.updates += 1;
         self.maildrops.due.push(Job::Update(job));
+        false
     }
 
     /// A mailbox is changed, as far as the disk let it be.

@@ -297,7 +297,7 @@ impl<S: Stream> Server<S> {
             Completion::Opened(key, listing) => self.answered(key, |server| server.opened(key, listing, now)),
             Completion::Read(key, done) => self.answered(key, |server| server.part_read(key, done, now)),
             Completion::Updated(key, done) => self.answered(key, |server| server.updated(key, done, now)),
-            Completion::Reloaded(reload) => self.reloaded(reload),
+            Completion::Reloaded(reload) => self.reloaded(reload, now),
         }
     }
 

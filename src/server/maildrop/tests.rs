@@ -15,7 +15,7 @@ use crate::limits::{
     MEMORY_MIN, POP3_FILES_KEPT_MAX, POP3_IDLE_SECS, POP3_PART_SECS, POP3_WRITE_TIMEOUT_SECS,
 };
 use crate::mailbox::ROOT;
-use crate::server::job::Completion;
+use crate::server::job::{Completion, Reload};
 use crate::server::spoken::NoLogin;
 use crate::server::{Deliver, Durability, End as ServerEnd, Log, Options, Service};
 use crate::smtp::Address;
@@ -503,4 +503,76 @@ fn a_session_that_panics_over_an_answer_ends_alone_and_its_mailbox_is_free() {
         assert_eq!(world.server.maildrops.locked.len(), 1, "bob's");
     }
     assert_eq!(world.say(&other, "NOOP\r\n"), "+OK nothing done\r\n");
+}
+
+/// USERS, of whom alice is gone.
+fn without_alice() -> Accounts {
+    Accounts::parse(USERS).unwrap().without(&Address::new("alice", "example.com"))
+}
+
+/// USERS, of whom alice has bob's password.
+fn with_another_password() -> Accounts {
+    let accounts = Accounts::parse(USERS).unwrap();
+    let bob = accounts.of_user("bob@example.com").unwrap();
+    let alice = accounts.of_user("alice@example.com").unwrap();
+    let changed = Account { hash: bob.hash.clone(), scram: bob.scram.clone(), ..alice.clone() };
+    accounts.clone().with(changed).unwrap()
+}
+
+impl World {
+    fn reload(&mut self, accounts: Accounts) {
+        let reload = Reload { tls: None, accounts: Some(Arc::new(accounts)) };
+        self.server.complete(Completion::Reloaded(reload), self.now());
+        self.turn();
+    }
+}
+
+#[test]
+fn who_reads_is_dismissed_once_the_account_is_gone_or_its_password_changed_and_nothing_is_removed() {
+    for accounts in [without_alice(), with_another_password()] {
+        let mut world = World::with_message(64);
+        let (alice, bob) = (world.login("alice"), world.login("bob"));
+        world.say(&alice, "DELE 1\r\n");
+        world.reload(Accounts::parse(USERS).unwrap());
+        assert_eq!(world.say(&alice, "NOOP\r\n"), "+OK nothing done\r\n", "nothing has changed for her");
+        world.reload(accounts);
+        assert!(alice.heard().starts_with("-ERR [AUTH] the password was changed"));
+        assert_eq!(world.server.maildrops.locked.len(), 1, "bob's");
+        assert!(world.mailbox("alice").join("new/1.x").exists());
+        assert_eq!(world.say(&bob, "NOOP\r\n"), "+OK nothing done\r\n");
+    }
+}
+
+#[test]
+fn who_waits_for_us_meanwhile_is_dismissed_when_it_no_longer_does() {
+    let mut world = World::with_message(1 << 20);
+    let reads = world.login("alice");
+    world.send(&reads, "RETR 1\r\n");
+    world.reload(without_alice());
+    assert!(world.is_locked() && reads.heard().is_empty(), "a part is being read");
+    world.work();
+    assert!(!world.is_locked() && reads.heard().len() < 100_000, "it ends within the message");
+}
+
+#[test]
+fn a_password_that_is_changed_while_it_is_judged_lets_nobody_in() {
+    let mut world = World::with_message(64);
+    let client = world.connect(usize::MAX);
+    client.heard();
+    world.send(&client, "USER alice@example.com\r\nPASS x\r\n");
+    world.reload(with_another_password());
+    world.work();
+    assert!(!world.is_locked());
+    world.pass_secs(2);
+    assert!(client.heard().ends_with("-ERR [AUTH] wrong user or password\r\n"));
+}
+
+#[test]
+fn an_update_asks_the_accounts_once_more_before_anything_is_removed() {
+    let mut world = World::with_message(64);
+    let client = world.login("alice");
+    world.say(&client, "DELE 1\r\n");
+    world.server.accounts = Arc::new(without_alice());
+    assert!(world.say(&client, "QUIT\r\n").starts_with("-ERR [AUTH] the password was changed"));
+    assert!(!world.is_locked() && world.mailbox("alice").join("new/1.x").exists());
 }
