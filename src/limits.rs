@@ -148,10 +148,25 @@ pub const POP3_CHANGES_PER_JOB: usize = 500;
 /// Seconds without a command after which somebody who reads mail is logged out, the least that RFC 1939 3 allows; nothing is
 /// removed then. Who has not logged in has what SMTP's clients have.
 pub const POP3_IDLE_SECS: u64 = 600;
-/// Seconds in which a client has to take what it is told at once, mostly a part of a message: 140 octets a second. A
+/// Octets that the kernel is told to hold of what a client of POP3 has not taken yet; Linux makes twice as much of it. Left
+/// alone it takes up to 4 MB of a message, outside of every budget, and lets us write again only when a third of them is
+/// taken: a client of 10 KiB a second then seems to take nothing for two minutes. So a third are some 40 KiB, and a client at
+/// the end of a line with a round trip of 100 ms still has 600 KiB a second.
+pub const POP3_SEND_BUFFER: usize = 64 * 1024;
+/// Seconds in which somebody who reads mail has to take some of what waits, as far as we see it: we hear of it by thirds
+/// of [`POP3_SEND_BUFFER`], and a client whose own buffer is full says that there is room by a sixteenth of some MB. Both are
+/// taken in time by who takes some KiB a second.
+pub const POP3_WRITE_TIMEOUT_SECS: u64 = 300;
+/// Seconds in which a client has to take what it is told at once, mostly a part of a message: 30 octets a second. A
 /// session that reads has no other bound, so that a mail of 10 MiB comes through at the end of any line; and the memory of
 /// its part is not held for ever.
-pub const POP3_PART_SECS: u64 = 120;
+pub const POP3_PART_SECS: u64 = 600;
+/// Parts of messages that are with the reader at a time, each with its message's file open. There is one reader: more than
+/// a few keep it no busier.
+pub const POP3_READS_OUT_MAX: usize = 8;
+/// Messages' files that stay open while their clients take a part. Those of further readers are closed, and opened anew for
+/// the next part: that costs a few microseconds, and cuts off a message which another program removes meanwhile.
+pub const POP3_FILES_KEPT_MAX: usize = 24;
 /// Octets of a message's unique id (RFC 1939 7).
 pub const POP3_UID_MAX: usize = 70;
 
@@ -220,7 +235,8 @@ pub const LINGER_MAX: usize = 64 * 1024;
 /// Seconds that such throwing away lasts at the most.
 pub const LINGER_SECS: u64 = 2;
 
-/// Seconds in which a client has to take some of the replies that wait for it.
+/// Seconds in which a client has to take some of the replies that wait for it; who reads mail has
+/// [`POP3_WRITE_TIMEOUT_SECS`].
 pub const WRITE_TIMEOUT_SECS: u64 = 60;
 
 /// The slowest mail data worth waiting for, in octets a minute (500 a second): below, it is an attack or a dead line.
@@ -370,8 +386,9 @@ pub const CONNECTIONS_MAX: usize = 1 << 20;
 /// Connections for which addresses are set aside at the start (20 MB of them): growing step by step would leave the
 /// allocator with a hole as large as the table itself.
 pub const CONNECTIONS_RESERVED: usize = 1 << 16;
-/// Descriptors kept from connections: listeners, poll, spool, log, mailboxes.
-pub const DESCRIPTORS_RESERVED: usize = 64;
+/// Descriptors kept from connections: for listeners, poll, spool, log and mailboxes, and for the messages that are being
+/// read, so that however many readers there are, mail is still taken.
+pub const DESCRIPTORS_RESERVED: usize = 64 + POP3_READS_OUT_MAX + POP3_FILES_KEPT_MAX;
 
 /// Seconds that a command waits for a server, in each step of the dialogue: people look at the terminal meanwhile. The least
 /// that RFC 5321 4.5.3.2 wants is minutes, for queues that nobody looks at: `--timeout` has that.
@@ -403,7 +420,15 @@ const _: () = assert!(
     MEMORY_MIN / POP3_MEMORY_DIVISOR / 2 >= 16 * POP3_READ_MEMORY as u64,
     "with the least memory a few sessions still read at a time"
 );
-const _: () = assert!(POP3_PART_SECS > WRITE_TIMEOUT_SECS && POP3_IDLE_SECS >= 600);
+const _: () = assert!(
+    POP3_SEND_BUFFER >= 2 * POP3_PART,
+    "a part of a message, dots stuffed, is not written by bits to who takes it at once"
+);
+const _: () = assert!(
+    POP3_PART_SECS > POP3_WRITE_TIMEOUT_SECS
+        && POP3_WRITE_TIMEOUT_SECS > WRITE_TIMEOUT_SECS
+        && POP3_IDLE_SECS >= 600
+);
 const _: () = assert!(COMMAND_LINE_MAX < RECEIVE_BUFFER, "a whole command line fits the receive buffer");
 const _: () =
     assert!(COMMAND_LINE_MAX < COMMANDS_RECEIVED_MAX, "a whole command line fits what is received at once");

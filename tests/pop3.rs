@@ -588,6 +588,23 @@ fn a_server_that_stops_dismisses_readers_and_finishes_what_quit_began() {
 }
 
 #[test]
+fn a_session_of_a_user_who_is_removed_ends_and_removes_nothing() {
+    let post = Post::plain();
+    post.put("alice", "new/1.x", b"Subject: x\r\n\r\n");
+    let (mut alice, mut bob) = (post.login("alice"), post.login("bob"));
+    alice.ok("DELE 1");
+    let mut remove = Command::new(PROGRAM);
+    let removed = finish(remove.args(["user", "remove", "alice@example.com", "--data"]).arg(&post.data));
+    assert!(removed.status.success(), "{}", text(&removed));
+    let said = alice.line();
+    assert!(said.starts_with("-ERR [AUTH] the password was changed, or the account removed"), "{said}");
+    assert_eq!(alice.line(), "", "the end");
+    assert_eq!(post.files("alice"), BTreeSet::from(["new/1.x".to_owned()]));
+    bob.ok("NOOP");
+    bob.ok("QUIT");
+}
+
+#[test]
 fn without_accounts_and_without_a_way_to_keep_passwords_secret_there_is_no_pop3() {
     let (_root, data) = data();
     let start = |arguments: &[&str], data: &Path| {

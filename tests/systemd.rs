@@ -135,6 +135,7 @@ fn what_cannot_be_served_is_an_error_that_names_it() {
             "imap",
             "'imap' is no service; in its socket unit, say FileDescriptorName= and one of smtp, submission",
         ),
+        ("tcp", "fastsmtp-pop3s.socket", "'fastsmtp-pop3s.socket' is no service; in its socket unit, say"),
         ("tcp,tcp", "smtp", "names 1 sockets, and LISTEN_FDS says 2"),
         ("tcp", "submissions", "listen-submissions: is TLS from the start, and there is no certificate"),
     ];

@@ -67,6 +67,11 @@ impl fmt::Debug for Account {
     }
 }
 
+/// Stands for what is kept of one user's password. Two are the same if the same is kept, so that who has logged in can be
+/// asked later whether that still holds.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Credential(Key);
+
 /// All accounts at one time. [`Accounts::default`] is what holds where there is no accounts file: none.
 #[derive(Clone, Default)]
 pub struct Accounts {
@@ -239,6 +244,13 @@ impl Accounts {
     /// The account of a user, who is called by its own address in any of its spellings.
     pub fn of_user(&self, user: &str) -> Option<&Account> {
         self.owner(&user_key(user)).map(|at| &self.accounts[at])
+    }
+
+    /// What is kept of a user's password; none of a user that does not exist. How long this takes tells which it is: to be
+    /// asked of those only who have logged in.
+    pub fn credential(&self, user: &str) -> Option<Credential> {
+        self.of_user(user)
+            .map(|account| Credential(signature(&account.scram.stored_key, account.hash.text())))
     }
 
     /// The account that gets mail for this address: its own, an alias, either with a `+tag`, else the domain's

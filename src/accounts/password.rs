@@ -45,6 +45,11 @@ impl PasswordHash {
         PasswordHash(hash.to_string().into())
     }
 
+    /// The PHC string.
+    pub(super) fn text(&self) -> &[u8] {
+        self.0.as_bytes()
+    }
+
     /// A hash of the usual cost, for the time when there is no account.
     pub(super) fn nobodys() -> PasswordHash {
         PasswordHash(NOBODYS.into())

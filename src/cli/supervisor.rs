@@ -72,8 +72,7 @@ fn service(name: &str) -> Result<Service, Failure> {
     if let Some(service) = Service::ALL.into_iter().find(|service| service.name() == name) {
         return Ok(service);
     }
-    // What a socket is called that nobody gave a name: nothing, or after its unit.
-    if name.is_empty() || name == "unknown" || name.ends_with(".socket") {
+    if is_unnamed(name) {
         return Ok(Service::Smtp);
     }
     let known = Service::ALL.map(Service::name).join(", ");
@@ -81,6 +80,15 @@ fn service(name: &str) -> Result<Service, Failure> {
     Err(wrong(format!(
         "LISTEN_FDNAMES: '{name}' is no service; in its socket unit, say FileDescriptorName= and one of {known}"
     )))
+}
+
+/// Whether this is what a socket is called that nobody gave a name: nothing, or after its unit. A unit that is called after
+/// another service is hardly meant for mail from everywhere, in plain, at that service's port.
+fn is_unnamed(name: &str) -> bool {
+    let is_for =
+        |service: &Service| *service != Service::Smtp && name.to_ascii_lowercase().contains(service.name());
+    let is_of_unit = name.ends_with(".socket") && !Service::ALL.iter().any(is_for);
+    name.is_empty() || name == "unknown" || is_of_unit
 }
 
 fn wrong(sentence: String) -> Failure {
@@ -196,6 +204,20 @@ mod tests {
                 .sentence
                 .contains("names 2 sockets, and LISTEN_FDS says 3")
         );
+    }
+
+    #[test]
+    fn a_unit_without_a_name_for_its_socket_is_not_taken_for_another_service_than_it_is_called_after() {
+        for unit in ["fastsmtp.socket", "smtp-in.socket", "mail.socket"] {
+            assert_eq!(services(1, Some(unit)).unwrap(), [Service::Smtp], "{unit}");
+        }
+        for unit in
+            ["fastsmtp-pop3s.socket", "POP3.socket", "fastsmtp-submission.socket", "submissions.socket"]
+        {
+            let failure = services(1, Some(unit)).unwrap_err();
+            let sentence = format!("'{unit}' is no service; in its socket unit, say FileDescriptorName=");
+            assert!(failure.sentence.contains(&sentence), "{failure}");
+        }
     }
 
     #[test]

@@ -8,7 +8,7 @@ use mio::net::{TcpListener, TcpStream};
 use socket2::{Domain, Protocol, Socket, Type};
 
 use super::StartError;
-use crate::limits::LISTEN_BACKLOG;
+use crate::limits::{LISTEN_BACKLOG, POP3_SEND_BUFFER};
 use crate::server::Service;
 
 /// A listening socket, and what is served there.
@@ -54,6 +54,10 @@ impl Listener {
         socket.set_nonblocking(true)?;
         // Accepted sockets inherit it: replies go out at once, without a system call each.
         socket.set_tcp_nodelay(true)?;
+        // And this: what the kernel holds of a large message for a slow reader is bounded.
+        if service.is_pop3() {
+            socket.set_send_buffer_size(POP3_SEND_BUFFER)?;
+        }
         let socket = TcpListener::from_std(socket.into());
         Ok(Listener { address: socket.local_addr()?, socket, service, is_pending: true })
     }
@@ -63,5 +67,42 @@ impl Listener {
     pub fn accept(&self) -> io::Result<(TcpStream, SocketAddr)> {
         let (stream, client) = self.socket.accept()?;
         Ok((stream, SocketAddr::new(client.ip().to_canonical(), client.port())))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::{ErrorKind, Write};
+
+    use super::*;
+
+    /// Octets that the kernel takes for a client that takes none.
+    fn held_for_a_client_that_takes_nothing(service: Service) -> usize {
+        let listener = Listener::bind(service, SocketAddr::from(([127, 0, 0, 1], 0))).unwrap();
+        let client = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
+        client.set_recv_buffer_size(4096).unwrap();
+        client.connect(&listener.address.into()).unwrap();
+        let (mut stream, _) = loop {
+            match listener.accept() {
+                Err(error) if error.kind() == ErrorKind::WouldBlock => std::thread::yield_now(),
+                accepted => break accepted.unwrap(),
+            }
+        };
+        let mut held = 0;
+        loop {
+            match stream.write(&[b'x'; 16 * 1024]) {
+                Ok(octets) => held += octets,
+                Err(error) if error.kind() == ErrorKind::WouldBlock => return held,
+                Err(error) => panic!("{error}"),
+            }
+        }
+    }
+
+    #[test]
+    fn the_kernel_holds_little_for_a_reader_of_mail_that_takes_nothing() {
+        for service in [Service::Pop3, Service::Pop3s] {
+            let held = held_for_a_client_that_takes_nothing(service);
+            assert!(held <= 2 * POP3_SEND_BUFFER + 4096, "{service:?}: {held}");
+        }
     }
 }

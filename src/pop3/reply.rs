@@ -142,6 +142,8 @@ refusals! {
         SESSION_TIMEOUT = "session too long";
         /// Too many passwords were wrong.
         TOO_MANY_LOGINS = "[AUTH] too many failed logins";
+        /// The account is gone, or has another password.
+        LOGIN_REVOKED = "[AUTH] the password was changed, or the account removed: log in anew";
         /// Too many mistakes in one session.
         TOO_MANY_ERRORS = "too many errors";
         /// HTTP, a TLS hello, or something else that is not POP3.

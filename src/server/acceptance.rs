@@ -133,6 +133,7 @@ impl<S: Stream> Server<S> {
         connection.resume(now.ms());
         self.mark_dirty(key);
         self.list(key);
+        self.dismiss_if_revoked(key, now);
         match self.stop {
             Some(stop) if stop.is_over => {
                 self.dismiss(key, LastWord::ShuttingDown, CloseReason::Shutdown, now)

@@ -7,6 +7,7 @@
 use std::io::{self, Read, Write};
 use std::net::SocketAddr;
 
+use super::logins::Login;
 use super::maildrop::GoesOn;
 use super::passage::Received;
 use super::spilling::Spilling;
@@ -15,7 +16,7 @@ use super::{Options, Service};
 use crate::QueueId;
 use crate::limits::{
     BULK_BEYOND, DATA_RATE_MIN_PER_MINUTE, LINGER_MAX, LINGER_SECS, POP3_IDLE_SECS, POP3_PART_SECS,
-    WRITE_TIMEOUT_SECS,
+    POP3_WRITE_TIMEOUT_SECS, WRITE_TIMEOUT_SECS,
 };
 use crate::net::tls::Tls;
 use crate::pop3;
@@ -133,6 +134,8 @@ pub(super) struct Connection<S> {
     pub charged: usize,
     /// Messages accepted.
     pub messages: u32,
+    /// Whether somebody logs in, or has.
+    pub login: Option<Box<Login>>,
     /// Logins that failed.
     pub failed_logins: u32,
     /// What a failed login is told, and when, in milliseconds.
@@ -227,6 +230,7 @@ impl<S: Stream> Connection<S> {
             spilling: None,
             charged: 0,
             messages: 0,
+            login: None,
             failed_logins: 0,
             late_no: None,
             unknown_recipients: 0,
@@ -334,19 +338,7 @@ impl<S: Stream> Connection<S> {
             Phase::Handshake { look_ms, .. } => return Some(Deadline::Handshake(look_ms)),
             Phase::Lingering { reason, until_ms, .. } => return Some(Deadline::Close(until_ms, reason)),
             Phase::Finishing(_) | Phase::StartTls | Phase::Open if !self.is_written() => {
-                let write =
-                    Deadline::Close(self.progress_ms + WRITE_TIMEOUT_SECS * 1000, CloseReason::WriteTimeout);
-                // Who takes an octet a minute does not stay for ever.
-                let last = match self.said_ms() {
-                    Some(said_ms) => {
-                        Deadline::Close(said_ms + POP3_PART_SECS * 1000, CloseReason::WriteTimeout)
-                    }
-                    None => Deadline::Close(
-                        session_ms.saturating_add(WRITE_TIMEOUT_SECS * 1000),
-                        CloseReason::SessionTimeout,
-                    ),
-                };
-                return Some(if write.ms() <= last.ms() { write } else { last });
+                return Some(self.write_deadline(session_ms));
             }
             Phase::Finishing(_) | Phase::StartTls | Phase::Open if self.is_parked => {
                 return self.late_no.map(|(due_ms, _)| Deadline::SayNo(due_ms));
@@ -379,6 +371,23 @@ impl<S: Stream> Connection<S> {
         };
         // Mail data under way is not cut for the connection's age.
         Some(if own.ms() <= session.ms() || self.session.awaits_data() { own } else { session })
+    }
+
+    /// When a client has to have taken some of what waits for it, and when all of it: who takes an octet a minute does not stay
+    /// for ever.
+    fn write_deadline(&self, session_ms: u64) -> Deadline {
+        let (write_secs, last) = match self.said_ms() {
+            Some(said_ms) => (
+                POP3_WRITE_TIMEOUT_SECS,
+                Deadline::Close(said_ms + POP3_PART_SECS * 1000, CloseReason::WriteTimeout),
+            ),
+            None => {
+                let last_ms = session_ms.saturating_add(WRITE_TIMEOUT_SECS * 1000);
+                (WRITE_TIMEOUT_SECS, Deadline::Close(last_ms, CloseReason::SessionTimeout))
+            }
+        };
+        let write = Deadline::Close(self.progress_ms + write_secs * 1000, CloseReason::WriteTimeout);
+        if write.ms() <= last.ms() { write } else { last }
     }
 
     /// When a reader of mail was last told something, in milliseconds.

@@ -156,8 +156,7 @@ impl<S: Stream> Server<S> {
                 Ok(Wants::Input) => self.end_if_input_is_over(key),
                 Ok(Wants::Nothing) => {}
                 Err(_) => {
-                    error!("a session panicked and was closed; please report this");
-                    self.close(key, CloseReason::Panic);
+                    self.panicked(key);
                     break;
                 }
             }
@@ -167,6 +166,18 @@ impl<S: Stream> Server<S> {
         }
         self.buffers = buffers;
         share - left
+    }
+
+    /// Does something for one session. A panic there ends that session, and no other.
+    pub(super) fn contained(&mut self, key: Key, act: impl FnOnce(&mut Self)) {
+        if catch_unwind(AssertUnwindSafe(|| act(self))).is_err() {
+            self.panicked(key);
+        }
+    }
+
+    fn panicked(&mut self, key: Key) {
+        error!("a session panicked and was closed; please report this");
+        self.close(key, CloseReason::Panic);
     }
 
     /// Offers `input` to a session and does what it needs, until it needs something that is not here.
@@ -343,7 +354,7 @@ impl<S: Stream> Server<S> {
             if let Some(deadline) = connection.deadline(&self.options)
                 && deadline.ms() <= now.ms()
             {
-                self.pass(key, deadline, now);
+                self.contained(key, |server| server.pass(key, deadline, now));
             }
             self.watch(key);
         }

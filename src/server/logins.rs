@@ -15,9 +15,10 @@ use log::info;
 
 use super::Server;
 use super::clients::Client;
-use super::connection::Stream;
+use super::connection::{CloseReason, Phase, Stream};
 use super::job::{Job, PasswordJob};
-use super::spoken::{NoLogin, Spoken};
+use super::spoken::{LastWord, NoLogin, Spoken};
+use crate::accounts::{Accounts, Credential};
 use crate::limits::{
     FAILED_LOGIN_DELAY_MS, FAILED_LOGINS_PER_CONNECTION, PASSWORDS_WAITING_MAX, PASSWORDS_WAITING_PER_CLIENT,
 };
@@ -51,6 +52,14 @@ impl Logins {
     }
 }
 
+/// A login of a connection.
+pub(super) enum Login {
+    /// It is judged by these accounts, which may not be the last.
+    Judged(Arc<Accounts>),
+    /// An account's user was let in, of whose password this was kept then.
+    In(Arc<str>, Option<Credential>),
+}
+
 impl<S: Stream> Server<S> {
     /// Takes a step of a login. Whether the session was answered; else it is parked.
     pub(super) fn login_step(&mut self, key: Key, step: SaslStep, now: Now) -> bool {
@@ -63,6 +72,7 @@ impl<S: Stream> Server<S> {
         match step {
             SaslStep::Password { user, password } => self.check_password(key, client, user, password),
             SaslStep::Keys { user, binding } => {
+                self.judge_by_these_accounts(key);
                 let basis = ScramBasis {
                     keys: self.accounts.scram_keys(&user).0,
                     nonce: self.logins.nonce(),
@@ -112,6 +122,7 @@ impl<S: Stream> Server<S> {
             self.answer_either(key, |session, out| session.answer_login(Err(NoLogin::Busy), out));
             return true;
         }
+        self.judge_by_these_accounts(key);
         let check = self.accounts.login(&user);
         self.logins.waiting.push((key, client));
         self.logins.due.push(PasswordJob { key, user, check, password });
@@ -148,14 +159,14 @@ impl<S: Stream> Server<S> {
 
     /// Lets a user in, or lets the client wait for its no. Whether the session was answered.
     fn judged(&mut self, key: Key, user: &str, account: Option<Arc<str>>, now: Now) -> bool {
-        let Some(connection) = self.connections.get_mut(key) else { return true };
-        let client = connection.client;
-        if let Some(account) = account {
+        let Some(client) = self.connections.get(key).map(|connection| connection.client) else { return true };
+        if let Some(account) = account.filter(|account| self.holds_still(key, account)) {
             self.counters.logins += 1;
             info!("login client={client} user={}", Escaped(account.as_bytes()));
             self.answer_either(key, |session, out| session.answer_login(Ok(account), out));
             return true;
         }
+        let Some(connection) = self.connections.get_mut(key) else { return true };
         connection.failed_logins += 1;
         let failures = connection.failed_logins;
         let is_last = failures >= FAILED_LOGINS_PER_CONNECTION;
@@ -165,6 +176,48 @@ impl<S: Stream> Server<S> {
         self.failed(client, user, now);
         self.watch(key);
         false
+    }
+
+    fn judge_by_these_accounts(&mut self, key: Key) {
+        if let Some(connection) = self.connections.get_mut(key) {
+            connection.login = Some(Box::new(Login::Judged(self.accounts.clone())));
+        }
+    }
+
+    /// Whether what an account's user was judged by is kept yet; takes note of it.
+    fn holds_still(&mut self, key: Key, account: &Arc<str>) -> bool {
+        let login = self.connections.get(key).and_then(|connection| connection.login.as_deref());
+        let Some(Login::Judged(accounts)) = login else { return false };
+        let credential = accounts.credential(account);
+        let holds = credential == self.accounts.credential(account);
+        if let Some(connection) = self.connections.get_mut(key) {
+            connection.login = holds.then(|| Box::new(Login::In(account.clone(), credential)));
+        }
+        holds
+    }
+
+    /// Whether somebody has logged in whose account is gone since, or has another password.
+    pub(super) fn is_revoked(&self, key: Key) -> bool {
+        match self.connections.get(key).and_then(|connection| connection.login.as_deref()) {
+            Some(Login::In(account, credential)) => self.accounts.credential(account) != *credential,
+            Some(Login::Judged(_)) | None => false,
+        }
+    }
+
+    /// Ends what readers of mail have whose accounts are gone, or have other passwords. Who waits for us goes first when it
+    /// no longer does ([`unpark`](Server::unpark)); and who sends mail may end the message.
+    pub(super) fn dismiss_revoked(&mut self, now: Now) {
+        for key in self.connections.keys() {
+            self.dismiss_if_revoked(key, now);
+        }
+    }
+
+    pub(super) fn dismiss_if_revoked(&mut self, key: Key, now: Now) {
+        let Some(connection) = self.connections.get(key) else { return };
+        let is_reader = connection.session.visit().is_some() && connection.phase == Phase::Open;
+        if is_reader && !connection.is_parked && self.is_revoked(key) {
+            self.dismiss(key, LastWord::Revoked, CloseReason::Dismissed, now);
+        }
     }
 
     fn failed(&mut self, client: SocketAddr, user: &str, now: Now) {

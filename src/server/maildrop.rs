@@ -7,11 +7,12 @@
 //! ```
 //!
 //! What is promised: one session has a mailbox at a time; nothing is removed but by an update, and one that has begun is
-//! finished, though its client be gone, unless a stop's grace ends before; a slow client costs one part of a message and one
-//! descriptor; and all maildrops together have no more than their share of the memory for mail, and one of them no more
-//! than its part of that: of a mailbox beyond, the oldest messages are there. What is not: that an update survives the loss
-//! of power. Then messages come back that a client removed, with the unique ids that it knows. A message that was removed
-//! while it was read is closed by the loop if its client goes, and the disk may take a moment for that.
+//! finished, though its client be gone, unless a stop's grace ends before; a slow client costs one part of a message here,
+//! and some in the kernel; all maildrops together have no more than their share of the memory for mail, and of the
+//! descriptors, and one of them no more than its part of the memory: of a mailbox beyond, the oldest messages are there; and
+//! who takes some KiB a second reads to the end. What is not: that an update survives the loss of power. Then messages come
+//! back that a client removed, with the unique ids that it knows. A message that was removed while it was read is closed by
+//! the loop if its client goes, and the disk may take a moment for that.
 
 pub mod jobs;
 mod visit;
@@ -27,7 +28,9 @@ use super::connection::{CloseReason, Phase, Stream};
 use super::driving::{Advanced, Wants};
 use super::job::Job;
 use super::spoken::Spoken;
-use crate::limits::{POP3_LISTINGS_SHARE, POP3_MEMORY_DIVISOR, POP3_READ_MEMORY};
+use crate::limits::{
+    POP3_FILES_KEPT_MAX, POP3_LISTINGS_SHARE, POP3_MEMORY_DIVISOR, POP3_READ_MEMORY, POP3_READS_OUT_MAX,
+};
 use crate::mailbox::{Mail, MailboxPath};
 use crate::net::slots::Key;
 use crate::net::timers::Now;
@@ -75,10 +78,7 @@ impl<S: Stream> Server<S> {
                     self.maildrops.reads.push_back(key);
                     false
                 }
-                Need::Update(changes) => {
-                    self.update_maildrop(key, changes);
-                    false
-                }
+                Need::Update(changes) => self.update_maildrop(key, changes),
                 Need::Close(reason) => {
                     connection.phase = Phase::Finishing(CloseReason::Pop3(reason));
                     advanced.has_answered = true; // its end is to be written, if nothing else
@@ -159,6 +159,15 @@ impl<S: Stream> Server<S> {
         Ok(OpenJob { key, mailbox, room })
     }
 
+    /// Takes the answer that a session waits for, which then waits for none: nothing but itself ends with it, should it
+    /// panic, and its mailbox is free.
+    pub(super) fn answered(&mut self, key: Key, take: impl FnOnce(&mut Self)) {
+        if let Some((visit, _)) = self.visit(key) {
+            visit.asked = Asked::Nothing;
+        }
+        self.contained(key, take);
+    }
+
     /// A mailbox is listed, or could not be.
     pub(super) fn opened(&mut self, key: Key, listing: io::Result<Listing>, now: Now) {
         if self.is_orphan(key, 0) {
@@ -166,7 +175,6 @@ impl<S: Stream> Server<S> {
         }
         let answer = self.admit(key, listing);
         let Some((visit, outbox)) = self.visit(key) else { return };
-        visit.asked = Asked::Nothing;
         let is_open = answer.is_ok();
         visit.session.answer_open(answer, outbox);
         if is_open {
@@ -216,9 +224,10 @@ impl<S: Stream> Server<S> {
         self.options.memory / POP3_MEMORY_DIVISOR / 2
     }
 
-    /// Whether there is memory for one more part of a message.
+    /// Whether there is memory and a descriptor for one more part of a message.
     fn may_read(&self) -> bool {
         self.maildrops.held.parts + POP3_READ_MEMORY as u64 <= self.share_of_maildrops()
+            && self.maildrops.reads_out < POP3_READS_OUT_MAX
     }
 
     /// Whether there are jobs for a turn to hand out.
@@ -226,13 +235,14 @@ impl<S: Stream> Server<S> {
         !self.maildrops.due.is_empty() || !self.maildrops.reads.is_empty() && self.may_read()
     }
 
-    /// Hands out the jobs of this turn, and as many reads as there is memory for.
+    /// Hands out the jobs of this turn, and as many reads as there is room for.
     pub(super) fn start_maildrop_jobs(&mut self, jobs: &mut dyn FnMut(Job)) {
         mem::take(&mut self.maildrops.due).into_iter().for_each(&mut *jobs);
         while self.may_read()
             && let Some(key) = self.maildrops.reads.pop_front()
         {
             if let Some(job) = self.read_job(key) {
+                self.maildrops.reads_out += 1;
                 jobs(Job::Read(job));
                 self.charge(key);
             }
@@ -258,13 +268,14 @@ impl<S: Stream> Server<S> {
 
     /// A part of a message was read, or could not be.
     pub(super) fn part_read(&mut self, key: Key, done: io::Result<ReadDone>, now: Now) {
+        self.maildrops.reads_out -= 1;
+        let may_keep = self.maildrops.held.files < POP3_FILES_KEPT_MAX;
         let Some((visit, outbox)) = self.visit(key) else { return };
-        visit.asked = Asked::Nothing;
         match done {
             Ok(ReadDone { part, file }) => {
                 let (octets, is_last) = (part.octets.len(), part.is_last);
                 visit.session.answer_read(Ok(part), outbox);
-                visit.file = file.filter(|_| visit.session.is_reading());
+                visit.file = file.filter(|_| may_keep && visit.session.is_reading());
                 if let Some(maildrop) = &mut visit.maildrop {
                     maildrop.popped += u64::from(is_last);
                 }
@@ -281,14 +292,21 @@ impl<S: Stream> Server<S> {
         self.go_on(key, now);
     }
 
-    /// Has a mailbox changed as its client wants.
-    fn update_maildrop(&mut self, key: Key, changes: Changes) {
-        let Some((visit, _)) = self.visit(key) else { return };
-        let Some(Maildrop { mailbox, mails, .. }) = &visit.maildrop else { return };
+    /// Has a mailbox changed as its client wants, if that still may log in. Whether the session was answered, with a refusal;
+    /// else it is parked.
+    fn update_maildrop(&mut self, key: Key, changes: Changes) -> bool {
+        let is_revoked = self.is_revoked(key);
+        let Some((visit, outbox)) = self.visit(key) else { return false };
+        if is_revoked {
+            visit.session.answer_update(Err(Refusal::LOGIN_REVOKED), outbox);
+            return true;
+        }
+        let Some(Maildrop { mailbox, mails, .. }) = &visit.maildrop else { return false };
         let job = UpdateJob::new(key, mailbox.clone(), mails.clone(), changes);
         self.park(key, Asked::Update);
         self.maildrops.updates += 1;
         self.maildrops.due.push(Job::Update(job));
+        false
     }
 
     /// A mailbox is changed, as far as the disk let it be. What is left is done behind what others asked for meanwhile; once
@@ -310,7 +328,6 @@ impl<S: Stream> Server<S> {
             return;
         }
         let Some((visit, outbox)) = self.visit(key) else { return };
-        visit.asked = Asked::Nothing;
         if let Some(maildrop) = &mut visit.maildrop {
             maildrop.removed += done.removed;
         }

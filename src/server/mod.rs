@@ -291,13 +291,13 @@ impl<S: Stream> Server<S> {
             Completion::Prepared(prepared) => self.prepared(prepared, now),
             Completion::Spilled(key, done) => self.spilled(key, done, now),
             Completion::PasswordChecked { key, user, account } => {
-                self.password_checked(key, &user, account, now);
+                self.contained(key, |server| server.password_checked(key, &user, account, now));
             }
             Completion::Measured(mailbox, octets) => self.quotas.measured(&mailbox, octets, now.ms()),
-            Completion::Opened(key, listing) => self.opened(key, listing, now),
-            Completion::Read(key, done) => self.part_read(key, done, now),
-            Completion::Updated(key, done) => self.updated(key, done, now),
-            Completion::Reloaded(reload) => self.reloaded(reload),
+            Completion::Opened(key, listing) => self.answered(key, |server| server.opened(key, listing, now)),
+            Completion::Read(key, done) => self.answered(key, |server| server.part_read(key, done, now)),
+            Completion::Updated(key, done) => self.answered(key, |server| server.updated(key, done, now)),
+            Completion::Reloaded(reload) => self.reloaded(reload, now),
         }
     }
 

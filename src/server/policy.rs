@@ -20,6 +20,9 @@ impl<S: Stream> Server<S> {
     /// Whether a client may begin a message from this sender; else what it is told.
     pub(super) fn sender(&mut self, key: Key, envelope: &Envelope, now: Now) -> Result<(), Reply> {
         let Some(connection) = self.connections.get(key) else { return Ok(()) };
+        if connection.session.smtp().user().is_some() && self.is_revoked(key) {
+            return Err(Reply::LOGIN_REVOKED);
+        }
         if let Some(sender) = &envelope.reverse_path {
             self.may_send_as(connection, sender)?;
         }
@@ -107,13 +110,14 @@ impl<S: Stream> Server<S> {
     }
 
     /// Goes on with what was read anew: for new connections, what they begin TLS with and are offered; for all, who has an
-    /// account.
-    pub(super) fn reloaded(&mut self, reload: Reload) {
+    /// account. Who reads mail with one that is gone, or a password that was changed, does so no longer.
+    pub(super) fn reloaded(&mut self, reload: Reload, now: Now) {
         if let Some(tls) = reload.tls {
             self.tls = Some(tls);
         }
         if let Some(accounts) = reload.accounts {
             self.accounts = accounts;
+            self.dismiss_revoked(now);
         }
         self.profiles = Profile::all(&self.options, self.tls.as_ref(), &self.accounts);
     }

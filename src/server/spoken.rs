@@ -151,6 +151,8 @@ pub(super) enum LastWord {
     CommandTimeout,
     DataTimeout,
     SessionTimeout,
+    /// The account is gone, or has another password.
+    Revoked,
 }
 
 impl LastWord {
@@ -163,6 +165,7 @@ impl LastWord {
             LastWord::CommandTimeout => Reply::COMMAND_TIMEOUT,
             LastWord::DataTimeout => Reply::DATA_TIMEOUT,
             LastWord::SessionTimeout => Reply::SESSION_TIMEOUT,
+            LastWord::Revoked => Reply::LOGIN_REVOKED,
         }
     }
 
@@ -173,6 +176,7 @@ impl LastWord {
             LastWord::ClientConnections => Refusal::CLIENT_CONNECTIONS,
             LastWord::CommandTimeout => Refusal::TIMEOUT,
             LastWord::SessionTimeout => Refusal::SESSION_TIMEOUT,
+            LastWord::Revoked => Refusal::LOGIN_REVOKED,
             LastWord::SpokeEarly | LastWord::DataTimeout => {
                 unreachable!("a POP3 greeting is never held back, and no mail data comes")
             }

@@ -171,6 +171,8 @@ replies! {
     TLS_AND_LOGIN_FIRST = "530 5.7.0 STARTTLS first, then AUTH";
     /// No such user, or a wrong password: which, nobody is told.
     LOGIN_FAILED = "535 5.7.8 wrong user or password";
+    /// The account is gone since the login, or has another password.
+    LOGIN_REVOKED = "535 5.7.8 the password was changed, or the account removed: connect and log in anew";
     /// SCRAM's channel binding is missing, unknown, or was talked away on the way here.
     BAD_BINDING = "535 5.7.8 channel binding is not as offered";
     /// AUTH in plain, where that is for TLS only.

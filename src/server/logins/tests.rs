@@ -5,9 +5,10 @@ use std::time::Duration;
 
 use super::*;
 use crate::accounts::Accounts;
-use crate::server::job::Completion;
+use crate::server::job::{Completion, Reload};
 use crate::server::proxied::tests::{End, Pipe};
 use crate::server::{Deliver, Durability, Log, Options, Service};
+use crate::smtp::Address;
 
 const USERS: &str = include_str!("../../../tests/common/accounts.toml");
 
@@ -156,4 +157,21 @@ fn each_no_comes_later_and_the_last_ends_the_connection_by_itself() {
     assert_eq!(guesser.heard(), "421 4.7.0 too many failed logins\r\n");
     world.pass(5000);
     assert!(guesser.pipe.borrow().is_closed);
+}
+
+#[test]
+fn who_has_logged_in_begins_no_further_message_once_the_password_is_changed() {
+    let mut world = World::new();
+    let user = world.guesser(STRANGER);
+    let job = world.jobs.pop().unwrap();
+    let account = Some(Arc::from(job.user.as_str()));
+    let right = Completion::PasswordChecked { key: job.key, user: job.user, account };
+    world.server.complete(right, world.now());
+    world.say(&user, "MAIL FROM:<alice@example.com>\r\nRSET\r\n");
+    assert!(user.heard().contains("250 2.1.0 "), "{}", user.heard());
+    let accounts = Accounts::parse(USERS).unwrap().without(&Address::new("alice", "example.com"));
+    let reload = Reload { tls: None, accounts: Some(Arc::new(accounts)) };
+    world.server.complete(Completion::Reloaded(reload), world.now());
+    world.say(&user, "MAIL FROM:<>\r\n");
+    assert!(user.heard().starts_with("535 5.7.8 the password was changed"), "{}", user.heard());
 }

@@ -9,14 +9,17 @@ use std::time::Duration;
 
 use super::visit::Held;
 use super::*;
-use crate::accounts::Accounts;
+use crate::accounts::{Account, Accounts};
 use crate::disk::RealDisk;
 use crate::limits::{
-    MEMORY_MIN, POP3_CHANGES_PER_JOB, POP3_IDLE_SECS, POP3_LISTINGS_SHARE, POP3_PART_SECS, WRITE_TIMEOUT_SECS,
+    MEMORY_MIN, POP3_CHANGES_PER_JOB, POP3_FILES_KEPT_MAX, POP3_IDLE_SECS, POP3_LISTINGS_SHARE,
+    POP3_PART_SECS, POP3_WRITE_TIMEOUT_SECS, WRITE_TIMEOUT_SECS,
 };
 use crate::mailbox::ROOT;
-use crate::server::job::Completion;
+use crate::server::job::{Completion, Reload};
+use crate::server::spoken::NoLogin;
 use crate::server::{Deliver, Durability, End as ServerEnd, Log, Options, Service};
+use crate::smtp::Address;
 
 const USERS: &str = include_str!("../../../tests/common/accounts.toml");
 
@@ -257,7 +260,7 @@ fn who_does_not_log_in_has_the_time_that_clients_of_smtp_have() {
 
 #[test]
 fn who_takes_nothing_is_closed_and_so_is_who_takes_a_part_in_crumbs() {
-    for (crumb, secs) in [(0, WRITE_TIMEOUT_SECS), (1, POP3_PART_SECS)] {
+    for (crumb, secs) in [(0, POP3_WRITE_TIMEOUT_SECS), (1, POP3_PART_SECS)] {
         let mut world = World::with_message(1 << 20);
         let client = world.login("alice");
         client.stand_still();
@@ -284,7 +287,7 @@ fn a_slow_download_is_finished_however_long_it_takes_and_costs_one_part() {
         world.take(&client, 20_000);
         octets += client.heard().len();
         assert!(world.server.memory() < POP3_READ_MEMORY as u64 + 4096, "{}", world.server.memory());
-        world.pass_secs(50);
+        world.pass_secs(POP3_WRITE_TIMEOUT_SECS - 10); // the kernel lets a writer wait until much is taken
     }
     assert!(world.now_ms > 2 * 3_600_000, "it took more than a session may last");
     client.pipe.borrow_mut().room = usize::MAX;
@@ -392,6 +395,52 @@ fn reads_wait_in_their_order_for_the_memory_that_maildrops_may_have_and_mail_is_
         world.work();
     }
     assert_eq!((world.server.memory(), world.server.maildrops.held), (0, Held::default()));
+}
+
+/// The one account's password for users of these names.
+fn accounts_of(users: &[String]) -> Accounts {
+    let known = Accounts::parse(USERS).unwrap();
+    let account = |user: &String| Account {
+        address: Address::new(user, "example.com"),
+        aliases: Vec::new(),
+        catch_all: Vec::new(),
+        ..known.of_user("alice@example.com").unwrap().clone()
+    };
+    Accounts::new([2; 32], users.iter().map(account).collect()).unwrap()
+}
+
+#[test]
+fn however_many_readers_take_nothing_few_files_are_open_for_them_and_all_read_to_the_end() {
+    let users: Vec<String> = (0..POP3_FILES_KEPT_MAX + 16).map(|number| format!("user{number}")).collect();
+    let mut world = World::new(|_| ());
+    world.server.accounts = Arc::new(accounts_of(&users));
+    let clients: Vec<Client> = users
+        .iter()
+        .map(|user| {
+            world.put(user, &["new/1.x"], 100_000);
+            world.login(user)
+        })
+        .collect();
+    for client in &clients {
+        client.stand_still();
+        world.send(client, "RETR 1\r\n");
+        assert!(world.jobs.len() <= POP3_READS_OUT_MAX);
+    }
+    while !world.jobs.is_empty() {
+        world.work_once();
+        assert!(world.jobs.len() <= POP3_READS_OUT_MAX);
+    }
+    let is_kept = |client: &&Client| {
+        world.server.connections.get(client.key).unwrap().session.visit().unwrap().file.is_some()
+    };
+    let kept = clients.iter().filter(is_kept).count();
+    assert_eq!((kept, world.server.maildrops.held.files), (POP3_FILES_KEPT_MAX, POP3_FILES_KEPT_MAX));
+    for client in &clients {
+        world.take(client, 1 << 20);
+        let said = client.heard();
+        assert!(said.len() > 99_000 && said.ends_with("\r\n.\r\n"), "{}", said.len());
+    }
+    assert_eq!((world.server.maildrops.held.files, world.server.maildrops.reads_out), (0, 0));
 }
 
 #[test]
@@ -533,4 +582,111 @@ fn with_the_least_memory_a_part_is_still_read() {
     let client = world.login("alice");
     let said = world.say(&client, "RETR 1\r\n");
     assert!(said.len() > 99_000 && said.ends_with("\r\n.\r\n"));
+}
+
+#[test]
+fn a_session_that_panics_over_an_answer_ends_alone_and_its_mailbox_is_free() {
+    type Answer = fn(&mut World, Key);
+    let answers: [Answer; 4] = [
+        |world, key| {
+            world.server.complete(Completion::Opened(key, Err(ErrorKind::Other.into())), world.now())
+        },
+        |world, key| {
+            world.server.maildrops.reads_out += 1;
+            world.server.complete(Completion::Read(key, Err(ErrorKind::Other.into())), world.now());
+        },
+        |world, key| {
+            world.server.maildrops.updates += 1;
+            let done = UpdateDone { removed: 0, is_whole: true };
+            world.server.complete(Completion::Updated(key, done), world.now());
+        },
+        |world, key| {
+            let connection = world.server.connections.get_mut(key).unwrap();
+            (connection.is_parked, connection.late_no) = (true, Some((world.now_ms, NoLogin::Failed)));
+            world.server.watch(key);
+            world.pass_secs(2);
+        },
+    ];
+    let mut world = World::with_message(64);
+    let other = world.login("bob");
+    for answer in answers {
+        let client = world.login("alice");
+        answer(&mut world, client.key); // to what was not asked: a bug of ours
+        world.turn();
+        assert!(client.is_closed() && !other.is_closed());
+        assert_eq!(world.server.maildrops.locked.len(), 1, "bob's");
+    }
+    assert_eq!(world.say(&other, "NOOP\r\n"), "+OK nothing done\r\n");
+}
+
+/// USERS, of whom alice is gone.
+fn without_alice() -> Accounts {
+    Accounts::parse(USERS).unwrap().without(&Address::new("alice", "example.com"))
+}
+
+/// USERS, of whom alice has bob's password.
+fn with_another_password() -> Accounts {
+    let accounts = Accounts::parse(USERS).unwrap();
+    let bob = accounts.of_user("bob@example.com").unwrap();
+    let alice = accounts.of_user("alice@example.com").unwrap();
+    let changed = Account { hash: bob.hash.clone(), scram: bob.scram.clone(), ..alice.clone() };
+    accounts.clone().with(changed).unwrap()
+}
+
+impl World {
+    fn reload(&mut self, accounts: Accounts) {
+        let reload = Reload { tls: None, accounts: Some(Arc::new(accounts)) };
+        self.server.complete(Completion::Reloaded(reload), self.now());
+        self.turn();
+    }
+}
+
+#[test]
+fn who_reads_is_dismissed_once_the_account_is_gone_or_its_password_changed_and_nothing_is_removed() {
+    for accounts in [without_alice(), with_another_password()] {
+        let mut world = World::with_message(64);
+        let (alice, bob) = (world.login("alice"), world.login("bob"));
+        world.say(&alice, "DELE 1\r\n");
+        world.reload(Accounts::parse(USERS).unwrap());
+        assert_eq!(world.say(&alice, "NOOP\r\n"), "+OK nothing done\r\n", "nothing has changed for her");
+        world.reload(accounts);
+        assert!(alice.heard().starts_with("-ERR [AUTH] the password was changed"));
+        assert_eq!(world.server.maildrops.locked.len(), 1, "bob's");
+        assert!(world.mailbox("alice").join("new/1.x").exists());
+        assert_eq!(world.say(&bob, "NOOP\r\n"), "+OK nothing done\r\n");
+    }
+}
+
+#[test]
+fn who_waits_for_us_meanwhile_is_dismissed_when_it_no_longer_does() {
+    let mut world = World::with_message(1 << 20);
+    let reads = world.login("alice");
+    world.send(&reads, "RETR 1\r\n");
+    world.reload(without_alice());
+    assert!(world.is_locked() && reads.heard().is_empty(), "a part is being read");
+    world.work();
+    assert!(!world.is_locked() && reads.heard().len() < 100_000, "it ends within the message");
+}
+
+#[test]
+fn a_password_that_is_changed_while_it_is_judged_lets_nobody_in() {
+    let mut world = World::with_message(64);
+    let client = world.connect(usize::MAX);
+    client.heard();
+    world.send(&client, "USER alice@example.com\r\nPASS x\r\n");
+    world.reload(with_another_password());
+    world.work();
+    assert!(!world.is_locked());
+    world.pass_secs(2);
+    assert!(client.heard().ends_with("-ERR [AUTH] wrong user or password\r\n"));
+}
+
+#[test]
+fn an_update_asks_the_accounts_once_more_before_anything_is_removed() {
+    let mut world = World::with_message(64);
+    let client = world.login("alice");
+    world.say(&client, "DELE 1\r\n");
+    world.server.accounts = Arc::new(without_alice());
+    assert!(world.say(&client, "QUIT\r\n").starts_with("-ERR [AUTH] the password was changed"));
+    assert!(!world.is_locked() && world.mailbox("alice").join("new/1.x").exists());
 }

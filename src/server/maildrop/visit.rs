@@ -22,7 +22,7 @@ pub(in crate::server) struct Visit {
     pub goes_on: GoesOn,
     /// The mailbox that it has locked.
     pub maildrop: Option<Maildrop>,
-    /// The message on its way to the client; none between messages, and while a job has it.
+    /// The message on its way to the client; none between messages, while a job has it, and where too many are open.
     pub file: Option<Box<dyn File>>,
     pub asked: Asked,
     /// When it had last said something to a client that had taken all before, in milliseconds; from the first maildrop on.
@@ -72,13 +72,15 @@ pub(in crate::server) struct Maildrop {
     pub removed: u64,
 }
 
-/// Octets of memory.
+/// Octets of memory, and descriptors.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(in crate::server) struct Held {
     /// Of listings: for as long as a session lasts.
     pub listings: u64,
     /// Of parts of messages and of other replies: until the client has taken them.
     pub parts: u64,
+    /// Messages' files that are open while their clients take a part.
+    pub files: usize,
 }
 
 /// The maildrops of a server.
@@ -90,6 +92,8 @@ pub(in crate::server) struct Maildrops {
     pub due: Vec<Job>,
     /// Sessions whose read waits for memory, in the order in which they asked, and some that are gone.
     pub reads: VecDeque<Key>,
+    /// How many reads are out, each with a file.
+    pub reads_out: usize,
     /// How many updates are due or out.
     pub updates: usize,
     /// Of connections that are gone: those for which a job is out that needs the lock, and what is charged for them.
@@ -110,10 +114,14 @@ impl Maildrops {
 
     /// Takes note of what a visit holds now.
     pub fn charge(&mut self, visit: &mut Visit, outbox: usize) {
-        let now =
-            Held { listings: visit.listing_memory() as u64, parts: (visit.part_memory() + outbox) as u64 };
+        let now = Held {
+            listings: visit.listing_memory() as u64,
+            parts: (visit.part_memory() + outbox) as u64,
+            files: usize::from(visit.file.is_some()),
+        };
         self.held.listings = self.held.listings - visit.held.listings + now.listings;
         self.held.parts = self.held.parts - visit.held.parts + now.parts;
+        self.held.files = self.held.files - visit.held.files + now.files;
         visit.held = now;
     }
 
@@ -121,6 +129,7 @@ impl Maildrops {
     pub fn forget(&mut self, visit: &Visit) {
         self.held.listings -= visit.held.listings;
         self.held.parts -= visit.held.parts;
+        self.held.files -= visit.held.files;
     }
 
     /// Lets go of a mailbox and tells what was done with it.
