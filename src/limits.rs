@@ -99,9 +99,12 @@ pub const ATTACHMENT_NAME_MAX: usize = 150;
 pub const ATTACHMENT_NAMESAKES_MAX: usize = 1000;
 /// Mailboxes among which a mistyped one is looked for.
 pub const MAILBOXES_COMPARED_MAX: usize = 100_000;
-/// Octets of a line that our POP3 client takes from a server, but for a mail's (RFC 2449 4 has 512; a SASL challenge more).
-pub const POP3_ANSWER_LINE_MAX: usize = AUTH_LINE_MAX;
-/// Mails of a maildrop that it lists: about 100 MiB of memory.
+/// Octets of a line that our POP3 client takes from a server, but for a mail's and those of AUTH, which have
+/// [`AUTH_LINE_MAX`] (RFC 2449 4).
+pub const POP3_ANSWER_LINE_MAX: usize = 512;
+/// Octets of a mail's unique id that it takes from a server: RFC 1939 7 has 70, some servers have more, as fetchmail knows.
+pub const POP3_ID_MAX: usize = 128;
+/// Mails of a maildrop that it lists: about 100 MiB of memory with ids of 20 octets, a few times that with the longest.
 pub const POP3_MAILS_MAX: usize = 1_000_000;
 /// Commands that it sends before it takes the answer to the first: their octets fit the server's receive buffer, so that no
 /// side waits for the other.
@@ -402,6 +405,9 @@ pub const SEND_FILE_MAX: u64 = 1 << 30;
 pub const SEND_TEXT_MAX: u64 = 64 << 20;
 /// Seconds that it waits for the reply to QUIT: whoever is asked nothing more owes us little.
 pub const DIAL_GOODBYE_SECS: u64 = 5;
+/// Octets of an answer that must come within its time, for the rest to have as much again: a line of 1200 baud has more in
+/// 30 seconds, and who sends less means to hold us.
+pub const DIAL_PROGRESS_MIN: usize = 1024;
 /// Milliseconds that each address of a server's is given at the least, when the time for all of them is nearly over.
 pub const DIAL_STEP_MS_MIN: u64 = 100;
 

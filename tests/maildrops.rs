@@ -4,7 +4,7 @@
 mod common;
 
 use std::fs;
-use std::io::{BufRead, BufReader};
+use std::io::{BufRead, BufReader, Read};
 use std::path::PathBuf;
 use std::process::{Child, Command, Output, Stdio};
 
@@ -190,7 +190,7 @@ fn a_wrong_password_and_a_server_that_fails_are_told_apart() {
     for login in ["SCRAM-SHA-256", "PLAIN", "USER"] {
         let Some(drop) = Maildrop::start(&["--login", login]) else { return };
         let ca = drop.ca();
-        let sentence = failed(&drop.command("wrong", &["list", "--ca", &ca]).output().unwrap(), PERMISSION);
+        let sentence = failed(&drop.command("guessed", &["list", "--ca", &ca]).output().unwrap(), PERMISSION);
         assert!(
             sentence.contains("user bob@example.com may not log in: [AUTH] wrong user or password"),
             "{sentence}"
@@ -204,6 +204,7 @@ fn a_wrong_password_and_a_server_that_fails_are_told_apart() {
         ("LIST=-ERR \x1b[2J", UNAVAILABLE, "it refuses LIST: \\x1b[2J"),
         ("LIST=+OK\r\n1 x", UNAVAILABLE, "it does not speak POP3"),
         ("RETR=+OK\r\nnever ends", TEMPORARY, "did not answer within 300ms"),
+        ("RETR=trickle", TEMPORARY, "did not answer within 300ms"),
     ] {
         let Some(drop) = Maildrop::start(&["--say", says]) else { return };
         let asked =
@@ -238,4 +239,103 @@ fn no_server_no_terminal_and_what_pop3_cannot_do_are_said_in_a_sentence() {
     let with = ["list", "bob@example.com", "--server", &free, "--password-file", file.to_str().unwrap()];
     assert!(failed(&run(&with), UNAVAILABLE).contains("no server at "));
     assert!(failed(&run(&[&with[..], &["--new"]].concat()), USAGE).contains("--new: "));
+}
+
+#[test]
+fn of_mails_with_one_id_the_one_of_that_number_is_removed() {
+    let Some(drop) = Maildrop::start(&["--uidl", "same,same,other"]) else { return };
+    let sentence = failed(&drop.run(&["remove", "same"]), NO_INPUT);
+    assert!(sentence.contains("mails 1 and 2 have the same id same; say the number"), "{sentence}");
+    assert_eq!(drop.ok(&["read", "2", "--raw"]), "Subject: dots\r\n\r\n.\r\n..two\r\nend .\r\n");
+    drop.ok(&["remove", "1"]);
+    let left = fs::read_dir(drop.root.path().join("mails")).unwrap();
+    let mut left: Vec<_> = left.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
+    left.sort();
+    assert_eq!(left, [id(2), id(3)]);
+}
+
+#[test]
+fn an_id_that_looks_like_the_number_of_another_mail_removes_neither() {
+    let Some(drop) = Maildrop::start(&["--uidl", "3,1-3,last"]) else { return };
+    for text in ["3", "1-3"] {
+        let sentence = failed(&drop.run(&["remove", text]), USAGE);
+        assert!(sentence.ends_with(&format!("say id:{text}\n")), "{sentence}");
+    }
+    assert_eq!(drop.ids(), ["3", "1-3", "last"]);
+    drop.ok(&["remove", "id:3", "id:last"]);
+    let left = fs::read_dir(drop.root.path().join("mails")).unwrap();
+    assert_eq!(left.map(|entry| entry.unwrap().file_name()).collect::<Vec<_>>(), [id(2).as_str()]);
+}
+
+#[test]
+fn what_was_shown_is_shown_once_whatever_comes_of_quit() {
+    for says in ["QUIT=close", "QUIT=-ERR no"] {
+        let Some(drop) = Maildrop::start(&["--say", says]) else { return };
+        assert_eq!(drop.ok(&["wait", "--match", "confirm"]).matches("confirm").count(), 1);
+        assert!(drop.ok(&["list"]).starts_with("NO "));
+        assert!(drop.ok(&["read", "3"]).ends_with("confirm\n"));
+        let code = if says == "QUIT=close" { TEMPORARY } else { UNAVAILABLE };
+        failed(&drop.run(&["remove", "1"]), code);
+        assert_eq!(drop.ids().len(), 3);
+    }
+}
+
+#[test]
+fn a_server_that_trickles_holds_nobody_beyond_the_time() {
+    for says in ["greeting=trickle", "UIDL=trickle", "RETR=trickle"] {
+        let Some(drop) = Maildrop::start(&["--say", says]) else { return };
+        let sentence = failed(&drop.run(&["wait", "--timeout", "1s"]), TEMPORARY);
+        assert!(sentence.contains(" did not answer within "), "{sentence}");
+    }
+}
+
+#[test]
+fn a_pipe_that_is_closed_ends_a_mail_that_does_not() {
+    let Some(drop) = Maildrop::start(&["--say", "RETR=endless"]) else { return };
+    let ca = drop.ca();
+    let mut command = drop.command(PASSWORD, &["read", "1", "--raw", "--ca", &ca]);
+    let mut reading = command.stdout(Stdio::piped()).spawn().unwrap();
+    let mut three = [0; 3];
+    reading.stdout.take().unwrap().read_exact(&mut three).unwrap(); // and it is closed
+    assert_eq!(&three, b"and");
+    assert_eq!(reading.wait().unwrap().code(), Some(0));
+    let full = fs::OpenOptions::new().write(true).open("/dev/full").unwrap();
+    let output = drop.command(PASSWORD, &["read", "1", "--raw", "--ca", &ca]).stdout(full).output().unwrap();
+    let sentence = failed(&output, 74);
+    assert!(sentence.starts_with("fastsmtp: standard output: "), "{sentence}");
+}
+
+#[test]
+fn a_server_without_top_or_without_ids_has_a_whole_list_all_the_same() {
+    let Some(drop) = Maildrop::start(&["--say", "TOP=-ERR what?"]) else { return };
+    let text = drop.ok(&["list"]);
+    assert!(text.contains(" third ") && text.ends_with(&format!("3 mails in {}\n", drop.address)), "{text}");
+    let Some(drop) = Maildrop::start(&["--say", "TOP=-ERR what?", "--say", "RETR=-ERR neither"]) else {
+        return;
+    };
+    let text = drop.ok(&["list"]);
+    assert_eq!(text.matches("(cannot be read)").count(), 3, "{text}");
+    let Some(drop) = Maildrop::start(&["--say", "UIDL=-ERR what?"]) else { return };
+    assert_eq!(drop.ids(), ["1", "2", "3"]);
+    assert!(drop.ok(&["read", "3"]).ends_with("confirm\n"));
+}
+
+#[test]
+fn a_password_that_the_server_repeats_is_not_shown() {
+    for (login, says) in [("USER", "PASS=echo"), ("PLAIN", "AUTH=echo"), ("USER", "LIST=echo")] {
+        let Some(drop) = Maildrop::start(&["--login", login, "--say", says]) else { return };
+        let output = drop.run(&["list"]);
+        let told = String::from_utf8_lossy(&output.stderr);
+        assert!(told.contains("(the password)") && !told.contains(PASSWORD), "{told}");
+    }
+}
+
+#[test]
+fn a_server_that_says_nothing_or_hangs_up_may_want_tls() {
+    for says in ["greeting=hang", "greeting=close"] {
+        let Some(drop) = Maildrop::start(&["--say", says]) else { return };
+        let sentence = failed(&drop.run(&["list", "--timeout", "200ms"]), TEMPORARY);
+        assert!(sentence.ends_with("; if it speaks TLS from the start, say --tls implicit\n"), "{sentence}");
+        assert_eq!(sentence.contains("did not answer within 200ms"), says == "greeting=hang", "{sentence}");
+    }
 }

@@ -2,7 +2,9 @@
 directory, one session after the other; what it removes is gone there. Written from the RFCs, not from our code.
 
 usage: pop3_server.py DIRECTORY USER PASSWORD [--no-pipelining] [--login SCRAM-SHA-256|PLAIN|USER] [--tls CERT KEY]
-                      [--say WORD=ANSWER]...   (what to answer instead of the usual; 'hang' says nothing more)
+                      [--say WORD=ANSWER]...   (what to answer instead of the usual; 'hang' says nothing more, 'close' hangs
+                      up, 'trickle' says an octet now and then, 'endless' a mail without end, 'echo' the password)
+                      [--uidl ID,ID,...]       (the ids, in the order of the mails)
 """
 
 import argparse
@@ -23,6 +25,7 @@ parser.add_argument("--no-pipelining", action="store_true")
 parser.add_argument("--login", default="SCRAM-SHA-256")
 parser.add_argument("--tls", nargs=2)
 parser.add_argument("--say", action="append", default=[])
+parser.add_argument("--uidl")
 args = parser.parse_args()
 said = dict(each.split("=", 1) for each in args.say)
 SALT, ITERATIONS = b"pepper", 4096
@@ -50,6 +53,20 @@ class Session:
     def say(self, text):
         self.connection.sendall(text.encode() + b"\r\n")
 
+    def say_instead(self, answer):
+        if answer == "hang":
+            time.sleep(60)
+        if answer == "close":
+            raise EOFError
+        if answer == "endless":
+            self.say("+OK")
+            while True:
+                self.connection.sendall(b"and so on\r\n" * 1000)
+        while answer == "trickle":
+            self.connection.sendall(b"+")
+            time.sleep(0.02)
+        self.say("-ERR bad password " + args.password if answer == "echo" else answer)
+
     def say_lines(self, octets):
         lines = octets.split(b"\r\n")
         if lines[-1] == b"":
@@ -66,16 +83,12 @@ class Session:
             return file.read()
 
     def run(self):
-        if said.get("greeting") == "hang":
-            time.sleep(60)
-        self.say(said.get("greeting", "+OK ready"))
+        self.say_instead(said.get("greeting", "+OK ready"))
         while True:
             words = self.line().split(" ", 1) + [""]
             command, argument = words[0].upper(), words[1]
             if command in said:
-                if said[command] == "hang":
-                    time.sleep(60)
-                self.say(said[command])
+                self.say_instead(said[command])
                 continue
             getattr(self, "do_" + command.lower())(argument)
             if command == "QUIT":
@@ -150,7 +163,8 @@ class Session:
         self.say_lines("".join(line + "\r\n" for line in lines).encode())
 
     def do_uidl(self, _):
-        self.say_lines("".join("%d %s\r\n" % each for each in self.mails()).encode())
+        ids = args.uidl.split(",") if args.uidl else [name for _, name in self.names]
+        self.say_lines("".join("%d %s\r\n" % (number, ids[number - 1]) for number, _ in self.mails()).encode())
 
     def do_top(self, argument):
         number, lines = argument.split()

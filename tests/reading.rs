@@ -5,6 +5,7 @@ mod common;
 
 use std::fs;
 use std::io::Write;
+use std::os::unix::process::CommandExt;
 use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
@@ -160,4 +161,43 @@ fn mutt_reads_what_is_left() {
     assert!(mutt.wait().unwrap().success());
     let text = fs::read_to_string(copy).unwrap();
     assert!(text.contains("Subject: read by mutt") && text.contains("the text"), "{text}");
+}
+
+#[test]
+fn a_mail_that_cannot_be_read_hides_none_of_the_others() {
+    let bob = Bob::with(&[PLAIN, b"Subject: second\r\n\r\nhello\r\n", b"Subject: third\r\n\r\n\r\n"]);
+    let run = |arguments: &[&str]| {
+        let mut command = bob.command(arguments);
+        if rustix::process::geteuid().is_root() {
+            command.uid(65_534); // whom permissions bind
+        }
+        command.output().unwrap()
+    };
+    let chmod = |mode: &str, path: &std::path::Path| {
+        assert!(Command::new("chmod").args(["-R", mode]).arg(path).status().unwrap().success());
+    };
+    chmod("a+rX", bob.root.path());
+    chmod("000", &bob.maildir().join("new").join(id(3)));
+    let told = |output: &Output| {
+        let told = String::from_utf8(output.stderr.clone()).unwrap();
+        assert!(told.contains("mail 3 (") && told.matches('\n').count() == 1, "{told}");
+    };
+    let output = run(&["list", "bob@example.com"]);
+    let text = printed(&output);
+    assert!(
+        text.contains("(cannot be read)") && text.contains("second") && text.contains("3 mails"),
+        "{text}"
+    );
+    told(&output);
+    let output = run(&["list", "bob@example.com", "--match", "hello", "--json"]);
+    assert!(printed(&output).contains("\"second\""));
+    told(&output);
+    for asked in [
+        &["wait", "bob@example.com", "--peek"][..],
+        &["wait", "bob@example.com", "--match", "hello", "--peek"],
+    ] {
+        let output = run(asked);
+        assert!(printed(&output).ends_with("Subject:  second\n\nhello\n"));
+        told(&output);
+    }
 }

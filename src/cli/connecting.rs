@@ -4,7 +4,7 @@
 use std::fs::File;
 use std::io::Read;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use clap::{Args, ValueEnum};
 use fastsmtp::limits::{DIAL_TIMEOUT_SECS_DEFAULT, TLS_FILE_MAX};
@@ -195,7 +195,16 @@ impl Settings {
 
     /// Connects, and makes the TLS handshake if TLS is spoken from the start.
     pub fn dial(&self) -> Result<Connection, Failure> {
-        let mut connection = Connection::dial(&self.server, self.step_max())?;
+        self.dial_until(None)
+    }
+
+    /// The same, for a dialogue that must be over at `end`, if there is one.
+    pub fn dial_until(&self, end: Option<Instant>) -> Result<Connection, Failure> {
+        let left = end.map_or(Duration::MAX, |end| end.saturating_duration_since(Instant::now()));
+        let mut connection = Connection::dial(&self.server, left.min(self.step_max()))?;
+        if let Some(end) = end {
+            connection.end_at(end);
+        }
         if self.tls == Tls::Implicit {
             self.secure(&mut connection)?;
         }

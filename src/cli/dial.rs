@@ -1,5 +1,5 @@
-//! A connection to a server, for the commands that people wait for: blocking, with a time limit on each step, and TLS over
-//! it where that is spoken. `send` and the readers of remote mailboxes speak their protocol over it by [`Read`] and
+//! A connection to a server, for the commands that people wait for: blocking, with a time limit on each step, on an answer
+//! and on the whole, and TLS over it where that is spoken. `send` and the readers of remote mailboxes speak their protocol over it by [`Read`] and
 //! [`Write`]; it knows none of them.
 //!
 //! ```text
@@ -15,7 +15,7 @@ use std::io::{self, ErrorKind, Read, Write};
 use std::net::{Ipv6Addr, Shutdown, SocketAddr, TcpStream, ToSocketAddrs};
 use std::time::{Duration, Instant};
 
-use fastsmtp::limits::DIAL_STEP_MS_MIN;
+use fastsmtp::limits::{DIAL_PROGRESS_MIN, DIAL_STEP_MS_MIN};
 use fastsmtp::net::tls::{CertificateFault, ClientTls, ServerName, Tls, TlsError, TlsFault};
 use fastsmtp::smtp::domain_key;
 use fastsmtp::units::duration_text;
@@ -73,9 +73,23 @@ impl fmt::Display for Server {
 /// A connection to a server.
 pub struct Connection {
     server: Server,
-    stream: TcpStream,
+    wire: Wire,
     tls: Option<Secured>,
     timeout: Duration,
+    /// Octets that were read since the answer that is awaited was last given its time.
+    progress: usize,
+}
+
+/// The stream below, in which nothing takes longer than it may.
+struct Wire {
+    stream: TcpStream,
+    /// For each read and each write.
+    timeout: Duration,
+    /// How long all reads may still take together, until what is awaited is there. What the program does between them, like
+    /// waiting for a reader of its output, is not the server's fault.
+    allowance: Option<Duration>,
+    /// By when all must be over.
+    end: Option<Instant>,
 }
 
 struct Secured {
@@ -97,28 +111,52 @@ impl Connection {
             Some(error) => nobody_there(server, timeout, &error),
             None => no_such_host(server, "it has no address"),
         })?;
-        let mut connection = Connection { server: server.clone(), stream, tls: None, timeout };
-        let ready = connection.stream.set_nodelay(true).and_then(|()| connection.set_timeout(timeout));
+        let ready = stream.set_nodelay(true);
+        let wire = Wire { stream, timeout, allowance: None, end: None };
+        let connection = Connection { server: server.clone(), wire, tls: None, timeout, progress: 0 };
         ready.map_err(|error| connection.failure(&error))?;
         Ok(connection)
     }
 
     /// Gives each read and each write from now on so much time, which is more than none.
-    pub fn set_timeout(&mut self, timeout: Duration) -> io::Result<()> {
+    pub fn set_timeout(&mut self, timeout: Duration) {
         self.timeout = timeout;
-        self.stream.set_read_timeout(Some(timeout))?;
-        self.stream.set_write_timeout(Some(timeout))
+        self.wire.timeout = timeout;
+        if self.wire.allowance.is_some() {
+            self.await_answer();
+        }
     }
 
-    /// Makes the TLS handshake, with a server that must be `name`. Whoever read octets behind the server's consent to it
+    /// Gives the next answer its time: the timeout for all reads up to it, and once more with each [`DIAL_PROGRESS_MIN`]
+    /// octets of it, so that a server that trickles holds nobody. Where it is never called, each step has its time.
+    pub fn await_answer(&mut self) {
+        self.progress = 0;
+        self.wire.allowance = Some(self.timeout);
+    }
+
+    /// Lets nothing last beyond `end`, whatever else it may take.
+    pub fn end_at(&mut self, end: Instant) {
+        self.wire.end = Some(end);
+    }
+
+    fn progressed(&mut self, count: usize) {
+        self.progress += count;
+        if self.wire.allowance.is_some() && self.progress >= DIAL_PROGRESS_MIN {
+            self.await_answer();
+        }
+    }
+
+    /// Makes the TLS handshake, with a server that must be `name`, within the timeout as a whole. Whoever read octets behind the server's consent to it
     /// must not call this: they are of somebody between (CVE-2021-38371).
     pub fn start_tls(&mut self, client: &ClientTls, name: &ServerName) -> io::Result<()> {
         let tls = Tls::client(client, name).map_err(not_tls)?;
         let mut secured = Secured { tls, plain: Vec::new(), taken: 0 };
-        secured.flush(&mut self.stream)?;
+        self.wire.allowance = Some(self.timeout);
+        secured.flush(&mut self.wire)?;
         while secured.tls.is_handshaking() {
-            secured.receive(&mut self.stream)?;
+            secured.receive(&mut self.wire)?;
         }
+        self.wire.allowance = None;
         self.tls = Some(secured);
         Ok(())
     }
@@ -138,9 +176,9 @@ impl Connection {
     pub fn close(mut self) {
         if let Some(secured) = &mut self.tls {
             secured.tls.close();
-            let _ = secured.tls.flush(&mut self.stream);
+            let _ = secured.tls.flush(&mut self.wire);
         }
-        let _ = self.stream.shutdown(Shutdown::Write);
+        let _ = self.wire.stream.shutdown(Shutdown::Write);
     }
 
     /// What an error of reading, writing or [`start_tls`](Connection::start_tls) comes to.
@@ -165,36 +203,70 @@ impl Connection {
 
 impl Read for Connection {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        match &mut self.tls {
-            Some(secured) => secured.read(&mut self.stream, buffer),
-            None => patient(|| self.stream.read(buffer)),
-        }
+        let count = match &mut self.tls {
+            Some(secured) => secured.read(&mut self.wire, buffer),
+            None => self.wire.read(buffer),
+        }?;
+        self.progressed(count);
+        Ok(count)
     }
 }
 
 impl Write for Connection {
     fn write(&mut self, octets: &[u8]) -> io::Result<usize> {
         match &mut self.tls {
-            Some(secured) => secured.write(&mut self.stream, octets),
-            None => patient(|| self.stream.write(octets)),
+            Some(secured) => secured.write(&mut self.wire, octets),
+            None => self.wire.write(octets),
         }
     }
 
     fn flush(&mut self) -> io::Result<()> {
         match &mut self.tls {
-            Some(secured) => secured.flush(&mut self.stream),
+            Some(secured) => secured.flush(&mut self.wire),
             None => Ok(()),
         }
     }
 }
 
+impl Wire {
+    /// How long the next step may take, which may take no longer than `most`.
+    fn left(&self, most: Duration) -> io::Result<Duration> {
+        let until_end = self.end.map(|end| end.saturating_duration_since(Instant::now()));
+        let left = until_end.map_or(most, |left| left.min(most));
+        // The system takes none for endless.
+        if left.is_zero() { Err(ErrorKind::TimedOut.into()) } else { Ok(left) }
+    }
+}
+
+impl Read for Wire {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let left = self.left(self.allowance.map_or(self.timeout, |allowance| allowance.min(self.timeout)))?;
+        self.stream.set_read_timeout(Some(left))?;
+        let begin = Instant::now();
+        let count = patient(|| self.stream.read(buffer));
+        self.allowance = self.allowance.map(|left| left.saturating_sub(begin.elapsed()));
+        count
+    }
+}
+
+impl Write for Wire {
+    fn write(&mut self, octets: &[u8]) -> io::Result<usize> {
+        self.stream.set_write_timeout(Some(self.left(self.timeout)?))?;
+        patient(|| self.stream.write(octets))
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
 impl Secured {
-    fn read(&mut self, stream: &mut TcpStream, buffer: &mut [u8]) -> io::Result<usize> {
+    fn read(&mut self, wire: &mut Wire, buffer: &mut [u8]) -> io::Result<usize> {
         while self.taken == self.plain.len() {
             if self.tls.peer_has_closed() {
                 return Ok(0);
             }
-            self.receive(stream)?;
+            self.receive(wire)?;
         }
         let count = buffer.len().min(self.plain.len() - self.taken);
         buffer[..count].copy_from_slice(&self.plain[self.taken..self.taken + count]);
@@ -203,24 +275,24 @@ impl Secured {
     }
 
     /// Receives once. Only where all that was received is read.
-    fn receive(&mut self, stream: &mut TcpStream) -> io::Result<()> {
+    fn receive(&mut self, wire: &mut Wire) -> io::Result<()> {
         (self.taken, self.plain) = (0, Vec::new());
-        let mut wire = [0; RECEIVED_AT_ONCE];
-        let count = patient(|| stream.read(&mut wire))?;
+        let mut received = [0; RECEIVED_AT_ONCE];
+        let count = wire.read(&mut received)?;
         if count == 0 {
             return Err(ErrorKind::UnexpectedEof.into());
         }
-        let received = self.tls.receive(&wire[..count], &mut self.plain);
+        let taken = self.tls.receive(&received[..count], &mut self.plain);
         // After an error, too: the server is told why. What is in the way of that is not what went wrong.
-        let flushed = self.flush(stream);
-        received.map_err(not_tls)?;
+        let flushed = self.flush(wire);
+        taken.map_err(not_tls)?;
         flushed
     }
 
     /// Returns when what it took is on its way.
-    fn write(&mut self, stream: &mut TcpStream, octets: &[u8]) -> io::Result<usize> {
+    fn write(&mut self, wire: &mut Wire, octets: &[u8]) -> io::Result<usize> {
         let count = self.tls.send([octets, b""]);
-        self.flush(stream)?;
+        self.flush(wire)?;
         match count {
             // Nothing waits any more, so that there was room: the session is over.
             0 if !octets.is_empty() => Err(ErrorKind::BrokenPipe.into()),
@@ -228,8 +300,8 @@ impl Secured {
         }
     }
 
-    fn flush(&mut self, stream: &mut TcpStream) -> io::Result<()> {
-        if self.tls.flush(stream)? { Ok(()) } else { Err(ErrorKind::TimedOut.into()) }
+    fn flush(&mut self, wire: &mut Wire) -> io::Result<()> {
+        if self.tls.flush(wire)? { Ok(()) } else { Err(ErrorKind::TimedOut.into()) }
     }
 }
 

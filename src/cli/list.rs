@@ -5,7 +5,7 @@ use clap::Args;
 use super::columns::width;
 use super::exit::Failure;
 use super::mail::show::Columns;
-use super::mail::{Fields, Summary, Wanted, json};
+use super::mail::{Wanted, json};
 use super::mailbox::{Entry, Mailbox, Patience, Place, State};
 use super::output::{counted, print, printable};
 use super::progress::Progress;
@@ -67,7 +67,8 @@ pub fn run(asked: List) -> Result<(), Failure> {
         false => listed(&mut mailbox, &chosen, &all)? + &foot(&chosen, &all, &found.place()),
     };
     print(text.as_bytes())?;
-    mailbox.close()
+    mailbox.leave();
+    Ok(())
 }
 
 fn matching(mailbox: &mut Mailbox, entries: Vec<Entry>, wanted: &Wanted) -> Result<Vec<Entry>, Failure> {
@@ -86,9 +87,9 @@ fn listed(mailbox: &mut Mailbox, entries: &[Entry], all: &[Entry]) -> Result<Str
     let columns = Columns::new(all.len(), width());
     let mut progress = Progress::new(entries.len(), "mails read");
     let mut text = if entries.is_empty() { String::new() } else { columns.head() };
-    mailbox.headers(entries, &mut |entry, header| {
+    mailbox.summaries(entries, |entry, summary| {
         progress.step();
-        text.push_str(&columns.line(entry, &Summary::of(&Fields::split(header).0)));
+        text.push_str(&columns.line(entry, summary));
     })?;
     Ok(text)
 }
@@ -96,9 +97,9 @@ fn listed(mailbox: &mut Mailbox, entries: &[Entry], all: &[Entry]) -> Result<Str
 fn listed_json(mailbox: &mut Mailbox, entries: &[Entry], address: &str) -> Result<String, Failure> {
     let mut mails = Vec::with_capacity(entries.len());
     let mut progress = Progress::new(entries.len(), "mails read");
-    mailbox.headers(entries, &mut |entry, header| {
+    mailbox.summaries(entries, |entry, summary| {
         progress.step();
-        mails.push(json::entry(entry, &Summary::of(&Fields::split(header).0)).to_string());
+        mails.push(json::entry(entry, summary).to_string());
     })?;
     Ok(json::listing(address, &mails))
 }

@@ -15,7 +15,7 @@ pub struct Read {
     place: Place,
     #[command(flatten)]
     patience: Patience,
-    /// Which mail: its number, 'last', its id or the beginning of it
+    /// Which mail: its number, 'last', its id or the beginning of it, or id:ID
     #[arg(value_parser = Which::parse, allow_negative_numbers = true)]
     which: Which,
     #[command(flatten)]
@@ -52,5 +52,6 @@ pub fn run(asked: Read) -> Result<(), Failure> {
     let mut mailbox = place.find(patience.timeout)?.open()?;
     let entries = mailbox.list()?;
     reading.read(&mut mailbox, resolve(&which, &entries)?)?;
-    mailbox.close()
+    mailbox.leave();
+    Ok(())
 }

@@ -32,6 +32,11 @@ pub struct Reading {
 }
 
 impl Reading {
+    /// Whether the content goes out while it comes in.
+    pub fn is_raw(&self) -> bool {
+        self.raw
+    }
+
     /// Shows a mail, and marks it as seen.
     pub fn read(&self, mailbox: &mut Mailbox, entry: &Entry) -> Result<(), Failure> {
         match self.raw {
@@ -59,12 +64,12 @@ impl Reading {
 /// The exact content: to a terminal only what cannot steer it.
 fn copy(mailbox: &mut Mailbox, entry: &Entry) -> Result<(), Failure> {
     if !stdout().is_terminal() {
-        let mut out = Pipe(stdout().lock());
-        return match mailbox.copy(entry, &mut out)? {
-            true => out
-                .flush()
-                .map_err(|error| Failure::new(Exit::InputOutput, format!("standard output: {error}"))),
-            false => Err(gone(entry)),
+        let mut out = Pipe { out: stdout().lock(), is_closed: false };
+        return match mailbox.copy(entry, &mut out) {
+            Err(_) if out.is_closed => Ok(()),
+            Ok(false) => Err(gone(entry)),
+            Ok(true) => out.flush().map_err(|error| Failure::new(Exit::InputOutput, error.to_string())),
+            Err(failure) => Err(failure),
         };
     }
     let content = mailbox.content(entry)?.ok_or_else(|| gone(entry))?;
@@ -79,21 +84,34 @@ fn copy(mailbox: &mut Mailbox, entry: &Entry) -> Result<(), Failure> {
 }
 
 /// Standard output, whose reader may have read enough.
-struct Pipe<W>(W);
+struct Pipe<W> {
+    out: W,
+    /// Whether it has. Then nothing more is worth reading, and what is written is an error.
+    is_closed: bool,
+}
 
-impl<W: Write> Write for Pipe<W> {
-    fn write(&mut self, octets: &[u8]) -> io::Result<usize> {
-        unless_closed(self.0.write(octets), octets.len())
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        unless_closed(self.0.flush(), ())
+impl<W> Pipe<W> {
+    fn judged<T>(&mut self, result: io::Result<T>) -> io::Result<T> {
+        result.map_err(|error| {
+            self.is_closed |= error.kind() == ErrorKind::BrokenPipe;
+            io::Error::new(error.kind(), format!("standard output: {error}"))
+        })
     }
 }
 
-fn unless_closed<T>(result: io::Result<T>, done: T) -> io::Result<T> {
-    match result {
-        Err(error) if error.kind() == ErrorKind::BrokenPipe => Ok(done),
-        result => result,
+impl<W: Write> Write for Pipe<W> {
+    fn write(&mut self, octets: &[u8]) -> io::Result<usize> {
+        match self.out.write(octets) {
+            Err(error) if error.kind() == ErrorKind::Interrupted => Err(error),
+            written => self.judged(written),
+        }
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        let flushed = self.out.flush();
+        match self.judged(flushed) {
+            Err(_) if self.is_closed => Ok(()),
+            flushed => flushed,
+        }
     }
 }

@@ -14,7 +14,7 @@ pub struct Remove {
     place: Place,
     #[command(flatten)]
     patience: Patience,
-    /// Which mails: numbers, ranges like 3-7, 'last', ids or the beginnings of them
+    /// Which mails: numbers, ranges like 3-7, 'last', ids or the beginnings of them, or id:ID
     #[arg(required = true, value_parser = Which::parse, allow_negative_numbers = true)]
     which: Vec<Which>,
 }
@@ -29,7 +29,7 @@ no mail, and none is removed.
 Examples:
   fastsmtp remove bob@example.com 1 3-7 last --data /tmp/mail
   fastsmtp list bob@example.com --match newsletter --json |
-      jq -r '.mails[].id' | xargs -r fastsmtp remove bob@example.com"
+      jq -r '.mails[] | \"id:\" + .id' | xargs -r fastsmtp remove bob@example.com"
     )
 }
 

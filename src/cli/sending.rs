@@ -176,12 +176,15 @@ impl Courier<'_> {
     /// The dialogue, up to the outcome.
     fn converse(&mut self) -> Result<Outcome, Failure> {
         let mut buffer = vec![0; RECEIVED_AT_ONCE];
+        self.connection.await_answer();
         loop {
             if let Err(error) = self.speak() {
                 return self.last_words(&error, &mut buffer);
             }
             if self.stands == Stands::Data {
                 self.stands = Stands::Sent;
+                let accept_max = self.settings.timeout.unwrap_or(Duration::from_secs(DIAL_ACCEPT_SECS));
+                self.connection.set_timeout(accept_max);
             }
             let count = self.receive(&mut buffer)?;
             if let Some(outcome) = self.hear(&buffer[..count])? {
@@ -199,6 +202,7 @@ impl Courier<'_> {
                 return self.connection.flush();
             }
             let count = self.connection.write(next)?;
+            self.connection.await_answer();
             self.dialogue.said(&next[..count]);
             self.client.sent(count);
         }
@@ -220,10 +224,6 @@ impl Courier<'_> {
     }
 
     fn receive(&mut self, buffer: &mut [u8]) -> Result<usize, Failure> {
-        if self.stands == Stands::Sent {
-            let accept_max = self.settings.timeout.unwrap_or(Duration::from_secs(DIAL_ACCEPT_SECS));
-            self.connection.set_timeout(accept_max).map_err(|error| self.failure(&error))?;
-        }
         match self.connection.read(buffer) {
             Ok(0) => Err(self.failure(&ErrorKind::UnexpectedEof.into())),
             Ok(count) => Ok(count),
@@ -235,6 +235,7 @@ impl Courier<'_> {
     fn hear(&mut self, mut input: &[u8]) -> Result<Option<Outcome>, Failure> {
         while let Some(heard) = self.next(&mut input)? {
             self.dialogue.heard(heard.phase, heard.said.code, &heard.lines);
+            self.connection.await_answer(); // the next reply, if one is due
             self.take(heard)?;
             if self.client.needs_tls() {
                 self.settings.secure(&mut self.connection)?;
@@ -336,9 +337,10 @@ impl Courier<'_> {
     /// Says QUIT, and waits a moment for its reply: the mail is where it should be, or not, whatever comes of this.
     fn say_goodbye(&mut self) {
         let goodbye_max = self.settings.step_max().min(Duration::from_secs(DIAL_GOODBYE_SECS));
-        if !self.client.is_idle() || self.connection.set_timeout(goodbye_max).is_err() {
+        if !self.client.is_idle() {
             return;
         }
+        self.connection.set_timeout(goodbye_max);
         self.client.quit();
         let mut buffer = [0; 1024];
         let _ = self.speak();

@@ -37,8 +37,9 @@ const AFTER: &str = "\
 A mail that is there already will do, and of several the newest is shown. Shown,
 it is marked as seen, unless --peek is said: with --new, each 'wait' gives
 another one. A mailbox that has never had mail is waited for. The Maildir is
-looked at twenty times a second, a server once a second. If nothing came in
-time, the exit code is 75.
+looked at twenty times a second, a server once a second; the last look, at the
+end, takes three seconds at the most. If nothing came in time, the exit code is
+75.
 The document of --json is that of 'fastsmtp read'.
 
 Examples:
@@ -61,7 +62,7 @@ pub fn run(asked: Wait) -> Result<(), Failure> {
     };
     match last {
         Last::Shown => Ok(()),
-        Last::Failed(failure) => Err(failure),
+        Last::Failed(failure) | Last::Broken(failure) => Err(failure),
         Last::Nothing => Err(Failure::new(Exit::Temporary, nothing(&found, &wanted, timeout))),
     }
 }
@@ -81,6 +82,8 @@ enum Last {
     Nothing,
     /// It may work at the next.
     Failed(Failure),
+    /// A part of the mail was shown: another look would show it again.
+    Broken(Failure),
 }
 
 /// Looks again and again.
@@ -106,9 +109,11 @@ impl Watch {
     /// A session sees the maildrop as it was when it began: each look is a new one.
     fn server(&mut self, found: &Found, end: Instant) -> Result<Last, Failure> {
         loop {
-            let looked = found.open().and_then(|mut mailbox| {
+            let look_end = end.max(Instant::now() + GLANCE_MAX);
+            let looked = found.open_until(Some(look_end)).and_then(|mut mailbox| {
                 let last = self.look(&mut mailbox)?;
-                mailbox.close().map(|()| last)
+                mailbox.leave();
+                Ok(last)
             });
             let last = match looked {
                 Err(failure) if failure.exit == Exit::Temporary => Last::Failed(failure),
@@ -134,6 +139,7 @@ impl Watch {
                 match self.reading.read(mailbox, entry) {
                     // Another reader was faster.
                     Err(failure) if failure == gone(entry) => continue,
+                    Err(failure) if self.reading.is_raw() => return Ok(Last::Broken(failure)),
                     read => return read.map(|()| Last::Shown),
                 }
             }
@@ -142,14 +148,14 @@ impl Watch {
         Ok(Last::Nothing)
     }
 
-    /// Whether a mail is meant; none if it is gone.
+    /// Whether a mail is meant; none if it is gone, or cannot be read.
     fn is_meant(
         &self,
         mailbox: &mut Mailbox,
         entry: &super::mailbox::Entry,
     ) -> Result<Option<bool>, Failure> {
         if self.wanted.is_anything() {
-            return Ok(Some(true));
+            return Ok(mailbox.is_readable(entry).then_some(true));
         }
         Ok(mailbox.beginning(entry)?.map(|content| self.wanted.is_in(&content)))
     }
@@ -166,5 +172,7 @@ fn rest(end: Instant, every: Duration) -> bool {
 
 const LOOK_EVERY: Duration = Duration::from_millis(50);
 const ASK_EVERY: Duration = Duration::from_secs(1);
+/// How long a look at a server may take when the end is near: the last begins at the very end.
+const GLANCE_MAX: Duration = Duration::from_secs(3);
 /// How long each answer of a server may take.
 const ANSWER_MAX: Duration = Duration::from_secs(DIAL_TIMEOUT_SECS_DEFAULT);

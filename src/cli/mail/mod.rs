@@ -36,6 +36,12 @@ pub struct Summary {
 }
 
 impl Summary {
+    /// Of a mail that is there, and cannot be read.
+    pub fn unreadable() -> Summary {
+        let from = Person { name: Some("(cannot be read)".to_owned()), address: None };
+        Summary { from: Some(from), ..Summary::default() }
+    }
+
     /// Of a header, or the beginning of one.
     pub fn of(fields: &Fields<'_>) -> Summary {
         let mut from = fields.people("From");

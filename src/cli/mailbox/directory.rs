@@ -1,5 +1,6 @@
 //! A Maildir of the data directory, read where it lies: no server is needed, none is disturbed, and no lock is taken.
 
+use std::cell::Cell;
 use std::collections::HashMap;
 use std::fs;
 use std::io::{self, ErrorKind, Write};
@@ -23,6 +24,8 @@ pub struct Directory {
     /// The mails of the last list, by id.
     mails: HashMap<String, access::Mail>,
     looked: Option<Look>,
+    /// Whether it was told that a mail cannot be read.
+    has_told: Cell<bool>,
 }
 
 /// When the directories last changed before they were listed.
@@ -35,7 +38,7 @@ struct Look {
 impl Directory {
     /// The Maildir of `mailbox` on `disk`, which lies at `place`. It need not be there.
     pub fn new(disk: RealDisk, mailbox: MailboxPath, place: PathBuf) -> Directory {
-        Directory { disk, mailbox, place, mails: HashMap::new(), looked: None }
+        Directory { disk, mailbox, place, mails: HashMap::new(), looked: None, has_told: Cell::new(false) }
     }
 
     /// All mails, the oldest first; none where there is no such directory, for its first mail makes it.
@@ -69,15 +72,40 @@ impl Directory {
         Look { at: SystemTime::now(), changed: [changed("new"), changed("cur")] }
     }
 
-    /// See [`Mailbox::headers`](super::Mailbox::headers).
+    /// The headers of these mails; none for one that cannot be read, which is told once.
     pub fn headers(&self, entries: &[Entry], each: EachHeader<'_>) -> Result<(), Failure> {
         let mut buffer = Vec::new();
         for entry in entries {
-            let Some(file) = self.open(entry)? else { continue };
-            read_header(&*file, &mut buffer).map_err(|error| self.failure(&error))?;
-            each(entry, &buffer);
+            let read = match self.open(entry) {
+                Ok(None) => continue,
+                Ok(Some(file)) => read_header(&*file, &mut buffer).map_err(|error| self.failure(&error)),
+                Err(failure) => Err(failure),
+            };
+            match read {
+                Ok(()) => each(entry, Some(&buffer)),
+                Err(failure) => {
+                    self.tell_once(entry, &failure);
+                    each(entry, None);
+                }
+            }
         }
         Ok(())
+    }
+
+    /// See [`Mailbox::is_readable`](super::Mailbox::is_readable). That it is gone is no matter.
+    pub fn is_readable(&self, entry: &Entry) -> bool {
+        let first = |file: Box<dyn File>| file.read_at(&mut [0], 0).map_err(|error| self.failure(&error));
+        let read = self.open(entry).and_then(|file| file.map_or(Ok(0), first));
+        read.map_err(|failure| self.tell_once(entry, &failure)).is_ok()
+    }
+
+    /// A standard error that is broken is no reason to stop.
+    fn tell_once(&self, entry: &Entry, failure: &Failure) {
+        if !self.has_told.replace(true) {
+            let id = printable(entry.id.as_bytes());
+            let told = format!("{failure}: mail {} ({id}) cannot be read; the others can", entry.number);
+            let _ = writeln!(io::stderr().lock(), "{told}");
+        }
     }
 
     /// See [`Mailbox::copy`](super::Mailbox::copy).

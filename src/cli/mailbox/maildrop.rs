@@ -2,19 +2,18 @@
 //! for people.
 
 use std::cell::Cell;
-use std::collections::HashMap;
 use std::io::Write;
 use std::path::PathBuf;
 use std::rc::Rc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use clap::Args;
 use fastsmtp::disk::random_octets;
-use fastsmtp::limits::HEADER_READ_MAX;
-use fastsmtp::smtp::client::ClearText;
+use fastsmtp::limits::{DIAL_GOODBYE_SECS, HEADER_READ_MAX};
+use fastsmtp::smtp::client::{ClearText, Credentials};
 use fastsmtp::wire::sasl::{self, Key, SaslError};
 
-use super::pop3::{Capabilities, Client, Error, Proof};
+use super::pop3::{Awaits, Capabilities, Client, Error, Proof};
 use super::{EachHeader, Entry, State};
 use crate::cli::connecting::{Connecting, Protocol, Settings, Tls};
 use crate::cli::dial::Connection;
@@ -113,18 +112,15 @@ impl Login {
     }
 
     /// What an error comes to.
-    fn failure(&self, error: &Error, connection: Option<&Connection>) -> Failure {
+    fn failure(&self, error: &Error, connection: &Connection) -> Failure {
         let (server, user) = (self.server(), printable(self.user.as_bytes()));
         let exit = match error {
-            Error::Stream(error) => match connection {
-                Some(connection) => return connection.failure(error),
-                None => Exit::Temporary,
-            },
+            Error::Stream(error) => return connection.failure(error),
             Error::Output(_) => Exit::InputOutput,
             Error::Closed => Exit::Temporary,
             Error::Refused(_, words) if is_transient(words) => Exit::Temporary,
             Error::Refused("USER" | "PASS" | "AUTH", words) => {
-                let words = printable(words.as_bytes());
+                let words = self.harmless(words);
                 let sentence =
                     format!("{server}: user {user} may not log in: {words}; look at ADDRESS and password");
                 return Failure::new(Exit::Permission, sentence);
@@ -134,8 +130,24 @@ impl Login {
         };
         match error {
             Error::Output(error) => Failure::new(exit, error.to_string()),
-            error => Failure::new(exit, format!("{server}: {}", printable(error.to_string().as_bytes()))),
+            error => Failure::new(exit, format!("{server}: {}", self.harmless(&error.to_string()))),
         }
+    }
+
+    /// What a server said, unless it repeats the password; it cannot steer a terminal.
+    fn harmless(&self, words: &str) -> String {
+        let secrets = Credentials::new(&self.user, &self.password, None, ClearText::Refused);
+        let is_secret = match secrets {
+            Ok(credentials) => credentials.are_shown_in(words.as_bytes()),
+            Err(_) => !self.password.is_empty() && words.contains(&self.password),
+        };
+        if is_secret { "(the password)".to_owned() } else { printable(words.as_bytes()) }
+    }
+}
+
+impl Awaits for Connection {
+    fn await_answer(&mut self) {
+        Connection::await_answer(self);
     }
 }
 
@@ -149,18 +161,19 @@ fn is_transient(words: &str) -> bool {
 pub struct Maildrop {
     client: Client<Connection>,
     entries: Vec<Entry>,
-    /// The numbers of this session, by id.
-    numbers: HashMap<String, usize>,
+    /// The numbers of this session, in the order of the entries. By id they are not found: identical mails may have one id
+    /// (RFC 1939 7).
+    numbers: Vec<usize>,
     /// For the sentences of errors.
     login: Rc<Login>,
 }
 
 impl Maildrop {
-    /// Connects, logs in and lists.
-    pub fn open(login: &Rc<Login>) -> Result<Maildrop, Failure> {
-        let mut client = login.client()?;
-        let listed = client.list().map_err(|error| login.failure(&error, Some(client.stream())))?;
-        let numbers = listed.iter().map(|mail| (mail.id.clone(), mail.number)).collect();
+    /// Connects, logs in and lists. Nothing of the session lasts beyond `end`, if there is one.
+    pub fn open(login: &Rc<Login>, end: Option<Instant>) -> Result<Maildrop, Failure> {
+        let mut client = login.client(end)?;
+        let listed = client.list().map_err(|error| login.failure(&error, client.stream()))?;
+        let numbers = listed.iter().map(|mail| mail.number).collect();
         let entry = |(at, mail): (usize, super::pop3::Listed)| Entry {
             number: at + 1,
             // Ours are the names of Maildir files, which begin with the time of arrival.
@@ -178,20 +191,16 @@ impl Maildrop {
         self.entries.clone()
     }
 
-    /// See [`Mailbox::headers`](super::Mailbox::headers).
+    /// The headers of these mails; none for one that the server does not give.
     pub fn headers(&mut self, entries: &[Entry], each: EachHeader<'_>) -> Result<(), Failure> {
-        let numbers: Vec<usize> = entries.iter().filter_map(|entry| self.number(entry)).collect();
-        let result = self.client.headers(&numbers, HEADER_READ_MAX, |at, header| {
-            if let Some(header) = header {
-                each(&entries[at], header);
-            }
-        });
+        let numbers = self.numbers_of(entries);
+        let result = self.client.headers(&numbers, HEADER_READ_MAX, |at, header| each(&entries[at], header));
         self.judged(result)
     }
 
     /// See [`Mailbox::copy`](super::Mailbox::copy).
     pub fn copy(&mut self, entry: &Entry, out: &mut dyn Write) -> Result<bool, Failure> {
-        let Some(number) = self.number(entry) else { return Ok(false) };
+        let number = self.numbers[entry.number - 1];
         // Some servers count the ends of lines as one octet.
         let content_max = entry.octets.saturating_mul(2).saturating_add(SLACK);
         let result = self.client.retrieve(number, content_max, out);
@@ -200,24 +209,34 @@ impl Maildrop {
 
     /// Marks mails, to be removed at the end.
     pub fn remove(&mut self, entries: &[Entry]) -> Result<(), Failure> {
-        let numbers: Vec<usize> = entries.iter().filter_map(|entry| self.number(entry)).collect();
+        let numbers = self.numbers_of(entries);
         let result = self.client.delete(&numbers);
         self.judged(result)
     }
 
     /// Ends the session: what is marked is removed.
-    pub fn close(self) -> Result<(), Failure> {
-        let connection = self.client.quit().map_err(|error| self.login.failure(&error, None))?;
-        connection.close();
+    pub fn close(mut self) -> Result<(), Failure> {
+        let result = self.client.quit();
+        self.judged(result)?;
+        self.client.into_stream().close();
         Ok(())
     }
 
-    fn number(&self, entry: &Entry) -> Option<usize> {
-        self.numbers.get(&entry.id).copied()
+    /// Ends the session, in which nothing was marked: what is in the way of that is no matter.
+    pub fn leave(mut self) {
+        let goodbye_max = self.login.settings.step_max().min(Duration::from_secs(DIAL_GOODBYE_SECS));
+        self.client.stream_mut().set_timeout(goodbye_max);
+        if self.client.quit().is_ok() {
+            self.client.into_stream().close();
+        }
+    }
+
+    fn numbers_of(&self, entries: &[Entry]) -> Vec<usize> {
+        entries.iter().map(|entry| self.numbers[entry.number - 1]).collect()
     }
 
     fn judged(&self, result: Result<(), Error>) -> Result<(), Failure> {
-        result.map_err(|error| self.login.failure(&error, Some(self.client.stream())))
+        result.map_err(|error| self.login.failure(&error, self.client.stream()))
     }
 }
 
@@ -226,11 +245,24 @@ const SLACK: u64 = 1 << 20;
 
 impl Login {
     /// A session, logged in.
-    fn client(&self) -> Result<Client<Connection>, Failure> {
-        let connection = self.settings.dial()?;
-        let mut client = Client::greet(connection).map_err(|error| self.failure(&error, None))?;
+    fn client(&self, end: Option<Instant>) -> Result<Client<Connection>, Failure> {
+        let mut client = Client::new(self.settings.dial_until(end)?);
+        let greeted = client.greet();
+        greeted.map_err(|error| self.not_greeted(&error, client.stream()))?;
         let result = self.secured_and_logged_in(&mut client);
         result.map(|()| client)
+    }
+
+    /// What an error before the greeting comes to: a server that waits for TLS says nothing, or hangs up.
+    fn not_greeted(&self, error: &Error, connection: &Connection) -> Failure {
+        let Failure { exit, sentence } = self.failure(error, connection);
+        let may_want_tls = matches!(error, Error::Stream(_) | Error::Closed | Error::Garbage(_));
+        match may_want_tls && !connection.is_secured() {
+            true => {
+                Failure::new(exit, format!("{sentence}; if it speaks TLS from the start, say --tls implicit"))
+            }
+            false => Failure { exit, sentence },
+        }
     }
 
     fn secured_and_logged_in(&self, client: &mut Client<Connection>) -> Result<(), Failure> {
@@ -258,7 +290,7 @@ impl Login {
         step: impl FnOnce(&mut Client<Connection>) -> Result<T, Error>,
     ) -> Result<T, Failure> {
         let result = step(client);
-        result.map_err(|error| self.failure(&error, Some(client.stream())))
+        result.map_err(|error| self.failure(&error, client.stream()))
     }
 
     fn is_tls_wanted(&self, offered: &Capabilities) -> Result<bool, Failure> {

@@ -7,12 +7,12 @@ mod place;
 mod pop3;
 mod which;
 
-use std::io::Write;
+use std::io::{ErrorKind, Write};
 
 use fastsmtp::limits::MAIL_READ_MAX;
 
 use super::exit::{Exit, Failure};
-use super::mail::Summary;
+use super::mail::{Fields, Summary};
 use super::output::printable;
 pub use maildrop::Login;
 pub use place::{Found, Patience, Place, here};
@@ -65,8 +65,8 @@ impl Entry {
 }
 
 /// What is done for each header of a listing: its mail and its beginning, at most
-/// [`HEADER_READ_MAX`](fastsmtp::limits::HEADER_READ_MAX) octets.
-pub type EachHeader<'a> = &'a mut dyn FnMut(&Entry, &[u8]);
+/// [`HEADER_READ_MAX`](fastsmtp::limits::HEADER_READ_MAX) octets; none if it cannot be read.
+type EachHeader<'a> = &'a mut dyn FnMut(&Entry, Option<&[u8]>);
 
 impl Mailbox {
     /// All mails, the oldest first.
@@ -77,11 +77,28 @@ impl Mailbox {
         }
     }
 
-    /// Reads the headers of these mails. Those that are gone meanwhile are left out.
-    pub fn headers(&mut self, entries: &[Entry], each: EachHeader<'_>) -> Result<(), Failure> {
+    /// Reads what the headers of these mails say. Those that are gone meanwhile are left out; of those that cannot be read the
+    /// summary says so.
+    pub fn summaries(
+        &mut self,
+        entries: &[Entry],
+        mut each: impl FnMut(&Entry, &Summary),
+    ) -> Result<(), Failure> {
+        let mut header = |entry: &Entry, header: Option<&[u8]>| {
+            let summary = header.map(|header| Summary::of(&Fields::split(header).0));
+            each(entry, &summary.unwrap_or_else(Summary::unreadable));
+        };
         match self {
-            Mailbox::Directory(directory) => directory.headers(entries, each),
-            Mailbox::Maildrop(maildrop) => maildrop.headers(entries, each),
+            Mailbox::Directory(directory) => directory.headers(entries, &mut header),
+            Mailbox::Maildrop(maildrop) => maildrop.headers(entries, &mut header),
+        }
+    }
+
+    /// Whether a mail can be read, as far as that is known without reading it; that it cannot is told once.
+    pub fn is_readable(&self, entry: &Entry) -> bool {
+        match self {
+            Mailbox::Directory(directory) => directory.is_readable(entry),
+            Mailbox::Maildrop(_) => true,
         }
     }
 
@@ -100,17 +117,24 @@ impl Mailbox {
             return Err(too_large(entry));
         }
         let mut content = Beginning::default();
-        match self.copy(entry, &mut content)? {
-            true if content.is_cut => Err(too_large(entry)),
-            true => Ok(Some(content.octets)),
-            false => Ok(None),
+        match self.copy(entry, &mut content) {
+            _ if content.is_cut => Err(too_large(entry)),
+            copied => Ok(copied?.then_some(content.octets)),
         }
     }
 
-    /// The content of a mail, to be searched, or its beginning if it is too large to be decoded; none if it is gone.
+    /// The content of a mail, to be searched; none if it is gone, or cannot be read, which is told once. Of a file that is too
+    /// large to be decoded, its beginning; a server cannot be stopped in the midst of a mail.
     pub fn beginning(&mut self, entry: &Entry) -> Result<Option<Vec<u8>>, Failure> {
+        if !self.is_readable(entry) {
+            return Ok(None);
+        }
         let mut content = Beginning::default();
-        Ok(self.copy(entry, &mut content)?.then_some(content.octets))
+        match (self.copy(entry, &mut content), &self) {
+            (_, Mailbox::Directory(_)) if content.is_cut => Ok(Some(content.octets)),
+            (_, Mailbox::Maildrop(_)) if content.is_cut => Err(too_large(entry)),
+            (copied, _) => Ok(copied?.then_some(content.octets)),
+        }
     }
 
     /// Notes that a mail was seen. A server does not take that by POP3.
@@ -144,6 +168,13 @@ impl Mailbox {
             Mailbox::Maildrop(maildrop) => maildrop.close(),
         }
     }
+
+    /// Ends the session with a server, in which nothing was to be removed: whatever comes of that, all is done.
+    pub fn leave(self) {
+        if let Mailbox::Maildrop(maildrop) = self {
+            maildrop.leave();
+        }
+    }
 }
 
 /// A mail that was listed, and is there no more.
@@ -160,7 +191,7 @@ fn too_large(entry: &Entry) -> Failure {
     )
 }
 
-/// As much of a mail as a reader takes into memory; the rest is dropped.
+/// As much of a mail as a reader takes into memory; the rest is an error.
 #[derive(Default)]
 struct Beginning {
     octets: Vec<u8>,
@@ -173,7 +204,7 @@ impl Write for Beginning {
         let kept = octets.len().min(usize::try_from(room).unwrap_or(usize::MAX));
         self.octets.extend_from_slice(&octets[..kept]);
         self.is_cut |= kept < octets.len();
-        Ok(octets.len())
+        if self.is_cut { Err(ErrorKind::FileTooLarge.into()) } else { Ok(kept) }
     }
 
     fn flush(&mut self) -> std::io::Result<()> {

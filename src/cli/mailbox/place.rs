@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use clap::Args;
 use fastsmtp::accounts::{self, Accounts};
@@ -115,12 +115,17 @@ pub fn here(
 impl Found {
     /// Opens the mailbox, which must be there.
     pub fn open(&self) -> Result<Mailbox, Failure> {
+        self.open_until(None)
+    }
+
+    /// The same; nothing that is done at a server lasts beyond `end`, if there is one.
+    pub fn open_until(&self, end: Option<Instant>) -> Result<Mailbox, Failure> {
         match self {
             Found::Here(here) => {
                 here.must_be_there()?;
                 here.open()
             }
-            Found::There(login) => Ok(Mailbox::Maildrop(Box::new(Maildrop::open(login)?))),
+            Found::There(login) => Ok(Mailbox::Maildrop(Box::new(Maildrop::open(login, end)?))),
         }
     }
 

@@ -1,16 +1,25 @@
 //! The client's side of POP3 (RFC 1939, 2449 CAPA, 2595 STLS, 5034 AUTH) over any stream that blocks: what it says, and what
 //! it takes from a server. Knows no sockets, no TLS and no people; [`Error`] says what went wrong.
 //!
-//! A server is not trusted: a line has [`POP3_ANSWER_LINE_MAX`] octets at the most, an answer of several lines as many as the caller
-//! allows, and a mail ends at CRLF `.` CRLF and nowhere else.
+//! A server is not trusted: a line has [`POP3_ANSWER_LINE_MAX`] octets at the most, one of AUTH [`AUTH_LINE_MAX`], an id
+//! [`POP3_ID_MAX`], an answer of several lines as many as the caller allows, and a mail ends at CRLF `.` CRLF and nowhere else.
+//! How long an answer may take is the stream's affair: [`Awaits`].
 
 use std::collections::HashMap;
 use std::fmt;
 use std::io::{self, ErrorKind, Read, Write};
 
-use fastsmtp::limits::{POP3_ANSWER_LINE_MAX, POP3_MAILS_MAX, POP3_WINDOW};
+use fastsmtp::limits::{
+    AUTH_LINE_MAX, MAIL_READ_MAX, POP3_ANSWER_LINE_MAX, POP3_ID_MAX, POP3_MAILS_MAX, POP3_WINDOW,
+};
 use fastsmtp::smtp::client::ClearText;
 use fastsmtp::wire::sasl::{self, Key, SaslError, Scram};
+
+/// A stream that is told when an answer is awaited, to give it its time.
+pub trait Awaits {
+    /// The next answer has its time from now on.
+    fn await_answer(&mut self);
+}
 
 /// A session with a server, from its greeting on.
 pub struct Client<S> {
@@ -85,13 +94,16 @@ pub struct Listed {
 }
 
 /// The dialogue.
-impl<S: Read + Write> Client<S> {
-    /// Takes the greeting.
-    pub fn greet(stream: S) -> Result<Client<S>, Error> {
+impl<S: Read + Write + Awaits> Client<S> {
+    /// With a server that has said nothing yet.
+    pub fn new(stream: S) -> Client<S> {
         let arriving = vec![0; RECEIVED_AT_ONCE];
-        let mut client = Client { stream, arriving, received: Vec::new(), taken: 0, can_pipeline: false };
-        client.answer("its greeting")?;
-        Ok(client)
+        Client { stream, arriving, received: Vec::new(), taken: 0, can_pipeline: false }
+    }
+
+    /// Takes the greeting.
+    pub fn greet(&mut self) -> Result<(), Error> {
+        self.answer("its greeting").map(drop)
     }
 
     /// What the server offers; USER where it does not say (RFC 2449 5: it then knows no CAPA).
@@ -180,7 +192,8 @@ impl<S: Read + Write> Client<S> {
 
     /// What the server asks in the midst of AUTH.
     fn challenge(&mut self) -> Result<Vec<u8>, Error> {
-        let line = self.line()?;
+        self.stream.await_answer();
+        let line = self.line(AUTH_LINE_MAX)?;
         match line.strip_prefix(b"+ ") {
             Some(challenge) => sasl::decode(challenge).map_err(Error::Sasl),
             None if line == b"+" => Ok(Vec::new()),
@@ -191,7 +204,8 @@ impl<S: Read + Write> Client<S> {
         }
     }
 
-    /// All mails, by number, with their ids.
+    /// All mails, by number, with their ids. Where the server does not give ids (UIDL is optional, RFC 1939 7), the number of
+    /// a mail in this session is its id.
     pub fn list(&mut self) -> Result<Vec<Listed>, Error> {
         let mut sizes = Vec::new();
         let mut ids = HashMap::new();
@@ -208,11 +222,22 @@ impl<S: Read + Write> Client<S> {
         if !self.can_pipeline {
             self.send("UIDL")?;
         }
-        self.answer("UIDL")?;
-        self.lines(POP3_MAILS_MAX, |_, line| {
-            ids.extend([pair::<String>(line)?]);
-            Ok(())
-        })?;
+        match self.answer("UIDL") {
+            Err(Error::Refused(..)) => {
+                ids.extend(sizes.iter().map(|(number, _)| (*number, number.to_string())))
+            }
+            answer => {
+                answer?;
+                self.lines(POP3_MAILS_MAX, |_, line| {
+                    let (number, id) = pair::<String>(line)?;
+                    if id.len() > POP3_ID_MAX {
+                        return Err(Error::Garbage("one of its ids is too long"));
+                    }
+                    ids.insert(number, id);
+                    Ok(())
+                })?;
+            }
+        }
         let mut listed = Vec::with_capacity(sizes.len());
         for (number, octets) in sizes {
             let id = ids.remove(&number).ok_or(Error::Garbage("LIST has a mail that UIDL has not"))?;
@@ -221,33 +246,54 @@ impl<S: Read + Write> Client<S> {
         Ok(listed)
     }
 
-    /// The headers of these mails, at most `header_max` octets of each. None for a mail that it does not give.
+    /// The headers of these mails, at most `header_max` octets of each. From a server that does not give a header alone (TOP
+    /// is optional), it takes the mail. None for a mail that it does not give either.
     pub fn headers(
         &mut self,
         numbers: &[usize],
         header_max: usize,
         mut each: impl FnMut(usize, Option<&[u8]>),
     ) -> Result<(), Error> {
-        let mut header = Vec::new();
-        self.in_windows(
-            numbers,
-            |number| format!("TOP {number} 0"),
-            |client, at| {
-                header.clear();
-                match client.answer("TOP") {
-                    Err(Error::Refused(..)) => each(at, None),
-                    answer => {
-                        answer?;
-                        client.data(TOP_MAX, |piece| {
-                            header.extend_from_slice(&piece[..piece.len().min(header_max - header.len())]);
-                            Ok(())
-                        })?;
-                        each(at, Some(&header));
+        let mut begin = 0;
+        for numbers in numbers.chunks(self.window()) {
+            let mut headers = Vec::with_capacity(numbers.len());
+            self.in_windows(
+                numbers,
+                |number| format!("TOP {number} 0"),
+                |client, _| client.header("TOP", TOP_MAX, header_max).map(|header| headers.push(header)),
+            )?;
+            for (at, (header, number)) in (begin..).zip(headers.into_iter().zip(numbers)) {
+                let header = match header {
+                    None => {
+                        self.send(&format!("RETR {number}"))?;
+                        self.header("RETR", MAIL_READ_MAX, header_max)?
                     }
-                }
-                Ok(())
-            },
-        )
+                    header => header,
+                };
+                each(at, header.as_deref());
+            }
+            begin += numbers.len();
+        }
+        Ok(())
+    }
+
+    /// Takes the answer to a command that asked for a header and perhaps more; none if it was refused.
+    fn header(
+        &mut self,
+        to: &'static str,
+        data_max: u64,
+        header_max: usize,
+    ) -> Result<Option<Vec<u8>>, Error> {
+        match self.answer(to) {
+            Err(Error::Refused(..)) => return Ok(None),
+            answer => answer?,
+        };
+        let mut header = Vec::new();
+        self.data(data_max, |piece| {
+            header.extend_from_slice(&piece[..piece.len().min(header_max - header.len())]);
+            Ok(())
+        })?;
+        Ok(Some(header))
     }
 
     /// The content of a mail, at most `content_max` octets of it.
@@ -277,10 +323,19 @@ impl<S: Read + Write> Client<S> {
     }
 
     /// Ends the session: what is marked is removed when the server has agreed.
-    pub fn quit(mut self) -> Result<S, Error> {
+    pub fn quit(&mut self) -> Result<(), Error> {
         self.send("QUIT")?;
-        self.answer("QUIT")?;
-        Ok(self.stream)
+        self.answer("QUIT").map(drop)
+    }
+
+    /// The stream, to close it.
+    pub fn into_stream(self) -> S {
+        self.stream
+    }
+
+    /// Commands that may be said before the first is answered.
+    fn window(&self) -> usize {
+        if self.can_pipeline { POP3_WINDOW } else { 1 }
     }
 
     /// Says a command for each number and takes its answer; several before the first answer, where the server allows it.
@@ -290,7 +345,7 @@ impl<S: Read + Write> Client<S> {
         command: impl Fn(usize) -> String,
         mut take: impl FnMut(&mut Self, usize) -> Result<(), Error>,
     ) -> Result<(), Error> {
-        let window = if self.can_pipeline { POP3_WINDOW } else { 1 };
+        let window = self.window();
         for (first, window) in (0..).step_by(window).zip(numbers.chunks(window)) {
             let commands: Vec<String> = window.iter().map(|number| command(*number)).collect();
             self.send(&commands.join("\r\n"))?;
@@ -301,8 +356,9 @@ impl<S: Read + Write> Client<S> {
 }
 
 /// Lines.
-impl<S: Read + Write> Client<S> {
+impl<S: Read + Write + Awaits> Client<S> {
     fn send(&mut self, line: &str) -> Result<(), Error> {
+        self.stream.await_answer();
         let sent = self.stream.write_all(format!("{line}\r\n").as_bytes()).and_then(|()| self.stream.flush());
         sent.map_err(Error::Stream)
     }
@@ -322,8 +378,8 @@ impl<S: Read + Write> Client<S> {
         }
     }
 
-    /// The next line, without its end.
-    fn line(&mut self) -> Result<Vec<u8>, Error> {
+    /// The next line, of so many octets at most, without its end.
+    fn line(&mut self, line_max: usize) -> Result<Vec<u8>, Error> {
         let mut searched = 0;
         loop {
             let rest = &self.received[self.taken..];
@@ -331,11 +387,11 @@ impl<S: Read + Write> Client<S> {
                 let line = &rest[..searched + at];
                 let line = line.strip_suffix(b"\r").unwrap_or(line).to_vec();
                 self.taken += searched + at + 1;
-                return Ok(line);
+                return if line.len() <= line_max { Ok(line) } else { Err(Error::Garbage(LONG_LINE)) };
             }
             searched = rest.len();
-            if searched > POP3_ANSWER_LINE_MAX {
-                return Err(Error::Garbage("one of its lines has no end"));
+            if searched > line_max {
+                return Err(Error::Garbage(LONG_LINE));
             }
             self.fill()?;
         }
@@ -343,7 +399,8 @@ impl<S: Read + Write> Client<S> {
 
     /// The words behind `+OK`.
     fn answer(&mut self, to: &'static str) -> Result<String, Error> {
-        let line = self.line()?;
+        self.stream.await_answer();
+        let line = self.line(POP3_ANSWER_LINE_MAX)?;
         judged(to, &line)
     }
 
@@ -354,7 +411,7 @@ impl<S: Read + Write> Client<S> {
         mut take: impl FnMut(&mut Self, &[u8]) -> Result<(), Error>,
     ) -> Result<(), Error> {
         for _ in 0..=lines_max {
-            let line = self.line()?;
+            let line = self.line(POP3_ANSWER_LINE_MAX)?;
             match line.strip_prefix(b".") {
                 Some(b"") => return Ok(()),
                 Some(unstuffed) => take(self, unstuffed)?,
@@ -394,6 +451,7 @@ impl<S: Read + Write> Client<S> {
     }
 }
 
+const LONG_LINE: &str = "one of its lines is too long";
 /// What ends an answer of several lines, at the start of a line.
 const END: &[u8] = b".\r\n";
 /// Octets of an AUTH command with its CRLF (RFC 5034 4).

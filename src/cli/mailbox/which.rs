@@ -1,4 +1,7 @@
 //! WHICH mail: a number as `list` shows it, `last`, an id or its beginning, the queue id in it; for `remove` also a range.
+//!
+//! A server makes ids as it likes: one may look like a number, a range or `last` (RFC 1939 7). A text that is two things is
+//! refused, and `id:` before it makes it an id for certain: scripts say that.
 
 use fastsmtp::log_value::Escaped;
 
@@ -9,22 +12,38 @@ use crate::cli::exit::{Exit, Failure};
 pub const EXPLAINED: &str = "\
 WHICH is the number that 'list' shows (1 is the oldest), 'last', an id as --json
 shows it or its beginning, or the queue id that the sender got with the 250.
-Numbers shift when mail is removed; ids never do.";
+Numbers shift when mail is removed; ids never do. An id of a server may look like
+a number: id:ID is the mail of exactly that id, whatever it looks like.";
 
 /// What was said.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Which {
+pub struct Which {
+    text: String,
+    meaning: Meaning,
+}
+
+/// What it means, unless it is an id.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Meaning {
     /// The numbers from one to another.
     Numbers(usize, usize),
     /// The newest.
     Last,
-    /// An id, or a part that names it.
-    Id(String),
+    /// Exactly the id behind `id:`.
+    ExactId,
+    /// A part that names an id.
+    IdPart,
 }
 
 impl Which {
     /// Reads it. The error is a sentence for people.
     pub fn parse(text: &str) -> Result<Which, String> {
+        Ok(Which { text: text.to_owned(), meaning: Meaning::of(text)? })
+    }
+}
+
+impl Meaning {
+    fn of(text: &str) -> Result<Meaning, String> {
         let number = |digits: &str| {
             let is_number =
                 (1..=NUMBER_DIGITS_MAX).contains(&digits.len()) && digits.bytes().all(|b| b.is_ascii_digit());
@@ -33,17 +52,21 @@ impl Which {
         let range = text.split_once('-').and_then(|(first, last)| Some((number(first)?, number(last)?)));
         match (number(text), range) {
             (Some(0), _) | (_, Some((0, _))) => Err("the first mail has number 1".to_owned()),
-            (Some(number), _) => Ok(Which::Numbers(number, number)),
+            (Some(number), _) => Ok(Meaning::Numbers(number, number)),
             (_, Some((first, last))) if first > last => {
                 Err(format!("the range ends before it begins; say {last}-{first}"))
             }
-            (_, Some((first, last))) => Ok(Which::Numbers(first, last)),
-            _ if text == "last" || text == "-1" => Ok(Which::Last),
-            _ if text.is_empty() => Err("say a number, 'last' or an id".to_owned()),
-            _ => Ok(Which::Id(text.to_owned())),
+            (_, Some((first, last))) => Ok(Meaning::Numbers(first, last)),
+            _ if text == "last" || text == "-1" => Ok(Meaning::Last),
+            _ if text.is_empty() || text == ID => Err("say a number, 'last' or an id".to_owned()),
+            _ if text.starts_with(ID) => Ok(Meaning::ExactId),
+            _ => Ok(Meaning::IdPart),
         }
     }
 }
+
+/// What stands before an id that may look like anything.
+const ID: &str = "id:";
 
 /// Digits of a number: what has more is a queue id.
 const NUMBER_DIGITS_MAX: usize = 9;
@@ -67,38 +90,52 @@ pub fn resolve_all(all: &[Which], entries: &[Entry]) -> Result<Vec<Entry>, Failu
     Ok(meant)
 }
 
+/// What it means, unless the whole text is an id: then that, if there is nothing else that it means.
 fn found<'a>(which: &Which, entries: &'a [Entry]) -> Result<&'a [Entry], Failure> {
-    let none = |what: String| {
-        let there = match entries.len() {
-            0 => "the mailbox is empty".to_owned(),
-            1 => "there is one, number 1".to_owned(),
-            count => format!("there are {count}, numbers 1 to {count}"),
-        };
-        Failure::new(Exit::NoInput, format!("no mail {what}; {there}"))
-    };
-    match which {
-        Which::Last => entries.last().map(std::slice::from_ref).ok_or_else(|| none("at all".to_owned())),
-        Which::Numbers(first, last) => {
-            let missing = if *first > entries.len() { first } else { last };
-            entries.get(first - 1..*last).ok_or_else(|| none(format!("has number {missing}")))
-        }
-        Which::Id(text) => by_id(text, entries, none),
+    let Which { text, meaning } = which;
+    let meant = meant(text, *meaning, entries);
+    match (by_exact_id(text, entries)?, meant) {
+        (None, meant) => meant,
+        (Some(exact), Err(_)) => Ok(exact),
+        (Some(exact), Ok(meant)) if meant == exact => Ok(exact),
+        (Some(_), Ok(_)) => Err(both(text, *meaning)),
     }
 }
 
-fn by_id<'a>(
-    text: &str,
-    entries: &'a [Entry],
-    none: impl Fn(String) -> Failure,
-) -> Result<&'a [Entry], Failure> {
-    if let Some(exact) = entries.iter().position(|entry| entry.id == *text) {
-        return Ok(&entries[exact..=exact]);
+fn meant<'a>(text: &str, meaning: Meaning, entries: &'a [Entry]) -> Result<&'a [Entry], Failure> {
+    match meaning {
+        Meaning::Last => entries.last().map(std::slice::from_ref).ok_or_else(|| none("at all", entries)),
+        Meaning::Numbers(first, last) => {
+            let missing = if first > entries.len() { first } else { last };
+            entries.get(first - 1..last).ok_or_else(|| none(&format!("has number {missing}"), entries))
+        }
+        Meaning::ExactId => {
+            let id = text.strip_prefix(ID).unwrap_or(text);
+            let exact = by_exact_id(id, entries)?;
+            exact.ok_or_else(|| none(&format!("has the id {}", Escaped(id)), entries))
+        }
+        Meaning::IdPart => match by_exact_id(text, entries)? {
+            Some(exact) => Ok(exact),
+            None => by_part(text, entries),
+        },
     }
+}
+
+fn by_exact_id<'a>(id: &str, entries: &'a [Entry]) -> Result<Option<&'a [Entry]>, Failure> {
+    let mut exact = entries.iter().enumerate().filter(|(_, entry)| entry.id == id);
+    match (exact.next(), exact.next()) {
+        (None, _) => Ok(None),
+        (Some((at, _)), None) => Ok(Some(&entries[at..=at])),
+        (Some((_, one)), Some((_, other))) => Err(shared(id, one.number, other.number)),
+    }
+}
+
+fn by_part<'a>(text: &str, entries: &'a [Entry]) -> Result<&'a [Entry], Failure> {
     let is_meant = |entry: &Entry| entry.id.starts_with(text) || entry.id.split('.').nth(1) == Some(text);
     let mut meant = entries.iter().enumerate().filter(|(_, entry)| is_meant(entry));
     let text = Escaped(text);
     match (meant.next(), meant.count()) {
-        (None, _) => Err(none(format!("has the id {text}"))),
+        (None, _) => Err(none(&format!("has the id {text}"), entries)),
         (Some((at, _)), 0) => Ok(&entries[at..=at]),
         (Some(_), others) => {
             let count = others + 1;
@@ -108,6 +145,36 @@ fn by_id<'a>(
             ))
         }
     }
+}
+
+fn none(what: &str, entries: &[Entry]) -> Failure {
+    let there = match entries.len() {
+        0 => "the mailbox is empty".to_owned(),
+        1 => "there is one, number 1".to_owned(),
+        count => format!("there are {count}, numbers 1 to {count}"),
+    };
+    Failure::new(Exit::NoInput, format!("no mail {what}; {there}"))
+}
+
+/// A number that might be an id as well is said as a range.
+fn shared(id: &str, one: usize, other: usize) -> Failure {
+    let mend = match Meaning::of(id) {
+        Ok(Meaning::IdPart) => "say the number".to_owned(),
+        _ => format!("say {one}-{one} or {other}-{other}"),
+    };
+    let id = Escaped(id);
+    Failure::new(Exit::NoInput, format!("mails {one} and {other} have the same id {id}; {mend}"))
+}
+
+fn both(text: &str, meaning: Meaning) -> Failure {
+    let what = match meaning {
+        Meaning::Numbers(one, last) if one == last => format!("a number, for which say {one}-{one}"),
+        Meaning::Numbers(..) => "a range".to_owned(),
+        Meaning::Last => "the newest mail".to_owned(),
+        Meaning::ExactId | Meaning::IdPart => "a way to say another".to_owned(),
+    };
+    let text = Escaped(text);
+    Failure::new(Exit::Usage, format!("{text} is both {what}, and the id of a mail, for which say id:{text}"))
 }
 
 #[cfg(test)]
@@ -163,6 +230,38 @@ mod tests {
         ] {
             assert_eq!(numbers(all).unwrap_err(), expected, "{all:?}");
         }
-        assert_eq!(resolve(&Which::Last, &[]).unwrap_err().sentence, "no mail at all; the mailbox is empty");
+        assert_eq!(
+            resolve(&Which::parse("last").unwrap(), &[]).unwrap_err().sentence,
+            "no mail at all; the mailbox is empty"
+        );
+    }
+
+    #[test]
+    fn an_id_that_looks_like_a_number_is_never_taken_for_another_mail() {
+        let entries = entries(&["2", "1", "1-3", "last", "4711", "7", "7", "id:1"]);
+        let number = |text: &str| {
+            let found = resolve_all(&[Which::parse(text)?], &entries).map_err(|failure| failure.sentence)?;
+            Ok(found.iter().map(|entry| entry.number).collect::<Vec<_>>())
+        };
+        for text in ["1", "2", "1-3", "last", "id:1"] {
+            let told: Result<_, String> = number(text);
+            assert!(told.unwrap_err().ends_with(&format!("say id:{text}")), "{text}");
+        }
+        for (text, expected) in [
+            ("id:2", 1),
+            ("2-2", 2),
+            ("id:1-3", 3),
+            ("id:last", 4),
+            ("4711", 5),
+            ("id:4711", 5),
+            ("3", 3),
+            ("id:id:1", 8),
+        ] {
+            assert_eq!(number(text), Ok(vec![expected]), "{text}");
+        }
+        for text in ["7", "id:7"] {
+            assert_eq!(number(text).unwrap_err(), "mails 6 and 7 have the same id 7; say 6-6 or 7-7");
+        }
+        assert!(number("id:47").unwrap_err().starts_with("no mail has the id 47; "));
     }
 }

@@ -5,8 +5,8 @@ use std::ops::Range;
 use super::session::Inbox;
 use crate::cli::columns::width;
 use crate::cli::exit::{Exit, Failure};
+use crate::cli::mail::Mail;
 use crate::cli::mail::show::{self, Columns};
-use crate::cli::mail::{Fields, Mail, Summary};
 use crate::cli::mailbox::{Entry, Found, Mailbox, gone};
 
 /// A mailbox, here or at a server.
@@ -73,9 +73,7 @@ impl Inbox for FoundInbox {
         }
         let columns = Columns::new(look.entries.len(), width());
         let mut text = columns.head();
-        look.mailbox.headers(&entries, &mut |entry, header| {
-            text.push_str(&columns.line(entry, &Summary::of(&Fields::split(header).0)));
-        })?;
+        look.mailbox.summaries(&entries, |entry, summary| text.push_str(&columns.line(entry, summary)))?;
         Ok(text)
     }
 

@@ -122,7 +122,7 @@ impl House {
             Some(pop3) => {
                 let login = mailbox::Login::new(pop3.clone(), user.to_owned(), password.to_owned())?;
                 let found = Found::There(Rc::new(login));
-                found.open()?.close()?; // whether it is the right password
+                found.open()?.leave(); // whether it is the right password
                 Ok(found)
             }
             None => {
