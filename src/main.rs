@@ -16,7 +16,9 @@ fn main() -> ExitCode {
     let exit = match cli::run() {
         Ok(()) => Exit::Ok,
         Err(failure) => {
-            logging::say(&failure.to_string());
+            if !failure.sentence.is_empty() {
+                logging::say(&failure.to_string());
+            }
             failure.exit
         }
     };

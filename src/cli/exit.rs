@@ -84,7 +84,7 @@ impl Exit {
 pub struct Failure {
     /// The exit code.
     pub exit: Exit,
-    /// One sentence, without the program's name and without a full stop.
+    /// One sentence, without the program's name and without a full stop; none if it was told already.
     pub sentence: String,
 }
 
@@ -92,6 +92,11 @@ impl Failure {
     /// A failure of its kind with its sentence.
     pub fn new(exit: Exit, sentence: impl Into<String>) -> Failure {
         Failure { exit, sentence: sentence.into() }
+    }
+
+    /// A failure whose sentence stands on standard error already.
+    pub fn told(exit: Exit) -> Failure {
+        Failure::new(exit, "")
     }
 }
 

@@ -4,7 +4,7 @@
 
 use std::env;
 use std::fs::File;
-use std::io::{self, ErrorKind, IsTerminal, Read};
+use std::io::{self, BufRead, ErrorKind, IsTerminal, Read};
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
@@ -63,6 +63,14 @@ pub fn given_password(file: Option<&Path>) -> Result<Option<String>, Failure> {
             Err(env::VarError::NotPresent) => Ok(None),
         },
     }
+}
+
+/// The password that is the next line of standard input; what follows is for others.
+pub fn next_line() -> Result<String, Failure> {
+    let mut line = Vec::new();
+    let read = io::stdin().lock().take(LINE_MAX).read_until(b'\n', &mut line);
+    read.map_err(|error| Failure::new(Exit::InputOutput, format!("standard input: {error}")))?;
+    one_line(line.as_slice(), "standard input")
 }
 
 /// What is typed on the terminal, without echo; [`ErrorKind::Interrupted`] is Ctrl-C, which ends nothing here, so that the
