@@ -375,6 +375,9 @@ pub const LOG_FLUSH_MS: u64 = 2000;
 /// Milliseconds that a start waits for a service manager that does not read what it is told; later, nothing waits for it.
 pub const NOTIFY_WAIT_MS: u64 = 1000;
 
+/// Octets of the longest word of a header field of one's own. A field is folded between words, and no line may have more than
+/// 998 octets (RFC 5322 2.1.1); what is left of them is for the field's name.
+pub const HEADER_WORD_MAX: usize = 900;
 /// Octets of one line that a program hands to the menu: lines of mail have at most 998, paragraphs without a break some more.
 pub const MENU_LINE_MAX: u64 = 64 * 1024;
 /// Lines that the menu remembers for the arrow keys.

@@ -1,12 +1,16 @@
 //! Accounts, asked of the real program: what `fastsmtp user` does to the accounts file, what it says, and what it never
 //! shows. Each password costs the debug build some seconds, so few are made.
 
+mod common;
+
 use std::fs;
 use std::io::Write;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 
+use common::server::{has_tool, wait_until};
+use common::terminal::Terminal;
 use fastsmtp::accounts::{self, Account, Accounts, HashMemory, PasswordHash};
 use fastsmtp::smtp::Address;
 use fastsmtp::wire::sasl::ScramKeys;
@@ -240,6 +244,33 @@ fn a_password_is_never_an_argument_and_one_that_is_none_is_refused() {
             assert!(sentence.contains(part), "{part}: {sentence}");
         }
     }
+    assert_eq!(place.text(), before);
+}
+
+#[test]
+fn ctrl_c_at_the_password_ends_it_and_leaves_the_terminal_as_it_was() {
+    if !has_tool("tmux") {
+        return;
+    }
+    let place = Place::with(&["alice@example.com"]);
+    let before = place.text();
+    let mut command = Command::new("sh");
+    let line = r#"tty > "$2"; "$0" user --data "$1" password alice@example.com; echo "code $?"; stty -a"#;
+    let tty = place.0.path().join("tty");
+    command.args(["-c", line, PROGRAM]).args([&place.data(), &tty]);
+    let terminal = Terminal::start(&command);
+    terminal.wait_for("Password for alice@example.com:");
+    let tty = fs::read_to_string(tty).unwrap();
+    wait_until("the echo is off", || {
+        let output = Command::new("stty").args(["-a", "-F", tty.trim_end()]).output().unwrap();
+        String::from_utf8_lossy(&output.stdout).contains(" -echo ")
+    });
+    terminal.type_text("half of i");
+    terminal.press(&["C-c"]);
+    let screen = terminal.wait_for(" icanon ");
+    assert!(screen.contains("fastsmtp: interrupted; nothing was changed\ncode 130\n"), "{screen}");
+    assert!(screen.contains("\nisig icanon ") && screen.contains(" echo "), "{screen}");
+    assert_eq!(terminal.end(), 0);
     assert_eq!(place.text(), before);
 }
 

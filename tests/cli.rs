@@ -257,7 +257,7 @@ fn help_names_every_option_and_every_exit_code() {
         assert!(names.iter().any(|name| help.contains(name)), "{key}");
     }
     let codes = help.split_once("Exit codes:").unwrap().1;
-    for code in [0, 2, 65, 66, 67, 69, 73, 74, 75, 77, 78] {
+    for code in [0, 2, 65, 66, 67, 69, 73, 74, 75, 77, 78, 130] {
         assert!(codes.contains(&format!("\n  {code:>3}  ")), "{code}");
     }
     for word in ["--config", "--check-config", "FASTSMTP_MAX_MESSAGE_SIZE", "[default: 50MiB]", "Examples:"] {

@@ -54,7 +54,7 @@ const BINARY: &[&str] = &["main", "cli", "config", "logging", "machine"];
 /// The outside crates, and the files or directories that may name them. An empty name is everywhere.
 const OWNERS: &[(&str, &[&str])] = &[
     ("mio", &["event_loop"]),
-    ("signal_hook", &["event_loop.rs"]),
+    ("signal_hook", &["event_loop.rs", "main.rs", "cli/password.rs"]),
     ("signal_hook_mio", &["event_loop.rs"]),
     ("socket2", &["event_loop/listener.rs"]),
     ("slab", &["net/slots.rs"]),

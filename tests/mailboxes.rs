@@ -145,8 +145,8 @@ fn a_terminal_gets_no_exact_content_that_would_steer_it() {
     if !has_tool("script") {
         return;
     }
-    let bob = Bob::with(&[PLAIN, b"Subject: x\r\n\r\n\x1b[2J"]);
-    for (which, code) in [("1", 0), ("2", USAGE)] {
+    let bob = Bob::with(&[PLAIN, b"Subject: x\r\n\r\n\x1b[2J", b"Subject: x\r\n\r\nseen\rover\r\n"]);
+    for (which, code) in [("1", 0), ("2", USAGE), ("3", USAGE)] {
         let command = format!("{PROGRAM} read bob@example.com {which} --raw");
         let mut script = bob.command(&[]);
         script = {

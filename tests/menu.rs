@@ -3,6 +3,7 @@
 
 mod common;
 
+use std::fs;
 use std::io::Write;
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -13,7 +14,9 @@ use std::time::{Duration, Instant};
 use common::accounts::{PASSWORD, keep};
 use common::server::{PATIENCE, PROGRAM, Server, data, delivered, has_tool, wait_for_mail, wait_until};
 
+const DATA: i32 = 65;
 const NO_USER: i32 = 67;
+const UNAVAILABLE: i32 = 69;
 const PERMISSION: i32 = 77;
 
 /// The menu at the end of pipes.
@@ -95,11 +98,14 @@ fn what_one_sends_to_oneself_is_viewed_read_and_removed() {
 #[test]
 fn the_end_of_a_pipe_leaves_and_sends_nothing_that_was_not_agreed_to() {
     let here = Here::new();
-    for lines in
-        [&[][..], &["alice@example.com"], &["alice@example.com", "1", "bob@example.com", "s", "text"]]
-    {
+    for lines in [&[][..], &["alice@example.com"]] {
         here.menu(lines);
     }
+    let arguments: Vec<&str> = here.arguments.iter().map(String::as_str).collect();
+    let output = menu(&arguments, &["alice@example.com", "1", "alice@example.com", "s", "text"]);
+    assert_eq!(output.status.code(), Some(DATA));
+    let error = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(error, "fastsmtp: the input ended within the mail; nothing was sent\n");
     let said = here.menu(&["alice@example.com", "1", "alice@example.com", "s", ".", "n", "2", "3"]);
     assert!(said.contains("Nothing is sent.\n") && said.contains("There is no mail.\n"), "{said}");
     assert!(here.server.stop().success());
@@ -111,12 +117,23 @@ fn a_refusal_is_told_with_the_recipient_that_it_is_about() {
     let server = Server::start(&data, &["--local-domain", "example.com"]);
     let smtp = server.address().to_string();
     let arguments = ["--data", data.to_str().unwrap(), "--smtp-server", &smtp, "--user", "alice@example.com"];
-    let said = menu_ok(&arguments, &["1", "alice@example.com, bob@elsewhere.example", "", "x", ".", "", "3"]);
-    assert!(said.contains("Not sent to bob@elsewhere.example: 550 5.7.1 "), "{said}");
+    let fails = |lines: &[&str]| {
+        let output = menu(&arguments, lines);
+        assert_eq!(output.status.code(), Some(UNAVAILABLE));
+        [output.stdout, output.stderr].map(|text| String::from_utf8(text).unwrap())
+    };
+    let [said, error] = fails(&["1", "alice@example.com, bob@elsewhere.example", "", "x", ".", "", "3"]);
+    assert!(error.starts_with("fastsmtp: not sent to bob@elsewhere.example: 550 5.7.1 "), "{error}");
+    assert_eq!(error.lines().count(), 1, "{error}");
     assert!(said.contains("Sent to 1 recipient.\n"), "{said}");
+    wait_for_mail(&data, 1);
     assert!(server.stop().success());
-    let said = menu_ok(&arguments, &["1", "alice@example.com", "", "x", ".", "", "2", "", "3"]);
-    assert!(said.contains(&smtp) && said.contains(" 1 "), "no server answers, the mailbox is there: {said}");
+    let [said, error] = fails(&["1", "alice@example.com", "", "unsent words", ".", "", "2", "", "3"]);
+    assert!(error.contains(&smtp) && said.contains(" 1 "), "no server answers, the mailbox is there: {said}");
+    let (_, place) = said.split_once("The text is kept in ").unwrap();
+    let place = place.split_once(';').unwrap().0;
+    assert_eq!(fs::read_to_string(place).unwrap(), "unsent words\n");
+    fs::remove_file(place).unwrap();
 }
 
 #[test]
@@ -181,6 +198,16 @@ fn over_the_network_the_password_is_asked_for_and_mail_is_sent_viewed_and_remove
     assert!(said.contains("Subject:  Grüße\n\none\n"), "{said}");
     assert!(said.contains("Removed 1.\n") && said.contains("There is no mail.\n"), "{said}");
     assert!(!said.contains(PASSWORD), "{said}");
+    assert!(server.stop().success());
+}
+
+#[test]
+fn the_password_may_be_the_first_line_of_the_pipe() {
+    let (_root, _data, server, arguments) = there();
+    let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
+    let named = [&arguments[..], &["--user", "alice@example.com", "--password-file", "-"]].concat();
+    let said = menu_ok(&named, &[PASSWORD, "2", "3"]);
+    assert!(said.contains("There is no mail.\n"), "{said}");
     assert!(server.stop().success());
 }
 

@@ -6,6 +6,7 @@ mod common;
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 
 use common::accounts::{self, PASSWORD};
 use common::secure::{own_certificate, self_signed};
@@ -17,6 +18,7 @@ const USAGE: i32 = 2;
 const DATA: i32 = 65;
 const NO_INPUT: i32 = 66;
 const UNAVAILABLE: i32 = 69;
+const INPUT_OUTPUT: i32 = 74;
 const PERMISSION: i32 = 77;
 
 /// A server for every address.
@@ -269,6 +271,43 @@ fn a_refused_recipient_is_named_and_the_others_get_the_mail() {
 }
 
 #[test]
+fn what_became_of_the_mail_is_told_although_nothing_can_be_printed() {
+    let (_root, data) = data();
+    accounts::keep(&data);
+    let server = Server::start(&data, &[]);
+    let unprinted = |to: &str| {
+        let mut command = Command::new(PROGRAM);
+        command.env_clear().args(["send", "--from", "a@client.example", "--to", to, "x", "--server"]);
+        command.arg(server.address().to_string()).stdout(fs::File::create("/dev/full").unwrap());
+        let output = command.output().unwrap();
+        (output.status.code(), String::from_utf8(output.stderr).unwrap())
+    };
+    let (code, error) = unprinted("bob@example.com,nobody@example.com");
+    let lines: Vec<&str> = error.lines().collect();
+    assert_eq!((code, lines.len()), (Some(UNAVAILABLE), 2), "{error}");
+    assert!(lines[0].contains("refused nobody@example.com: 550 5.1.1 "), "{error}");
+    assert!(lines[1].contains("No space left") && lines[1].contains("; the mail was sent: 250 2.0.0 "));
+    let (code, error) = unprinted("bob@example.com");
+    assert_eq!((code, error.lines().count()), (Some(INPUT_OUTPUT), 1), "{error}");
+    assert!(error.contains("; the mail was sent: 250 2.0.0 "), "{error}");
+    wait_for_mail(&data, 2);
+    stop(server);
+}
+
+#[test]
+fn no_name_of_a_file_and_no_argument_steers_the_terminal() {
+    let root = tempfile::tempdir().unwrap();
+    let missing = root.path().join("no\x1b[2J\u{202e}");
+    for option in ["--attach", "--text", "--eml", "--ca"] {
+        let sentence = send("127.0.0.1:1", &["--to", "a@b"]).argument(option, &missing).fails(NO_INPUT);
+        assert!(sentence.contains("no\\x1b[2J\\u{202e}"), "{sentence}");
+    }
+    let ran = send("127.0.0.1:1", &["--no\x1b[2J", "x"]).run();
+    assert_eq!(ran.code, Some(USAGE));
+    assert!(ran.stderr.contains("--no\\x1b[2J") && !ran.stderr.contains('\x1b'), "{}", ran.stderr);
+}
+
+#[test]
 fn a_mail_that_is_too_large_is_said_so_before_it_is_sent() {
     let (root, data) = data();
     let server = Server::start(&data, &["--max-message-size", "1MiB"]);
@@ -291,6 +330,10 @@ fn what_makes_no_mail_is_said_in_one_sentence() {
         (&["--to", "a@b\r\nBcc: c@d", "x"], "--to: it has a line break"),
         (&["--to", "a@b", "--subject", "x\nBcc: c@d", "x"], "--subject: it has a line break"),
         (&["--to", "a@b", "--header", "Bcc: c@d", "x"], "--header: Bcc is made"),
+        (
+            &["--to", "a@b", "--header", &format!("X: {}", "x".repeat(901)), "x"],
+            "--header: X has a word of more",
+        ),
         (&["--to", "a@b", "--header", "x", "x"], "--header: 'x' is no header field"),
         (&["--to", "a@b", "--server", "x:y", "x"], "'--server <ADDR>' cannot be used multiple times"),
     ] {
@@ -306,6 +349,8 @@ fn what_makes_no_mail_is_said_in_one_sentence() {
     let latin = file(&root, "latin", b"Gr\xfc\xdfe");
     let sentence = send(nowhere, &["--to", "a@b"]).argument("--text", &latin).fails(DATA);
     assert!(sentence.contains("is not UTF-8 text"), "{sentence}");
+    let sentence = send(nowhere, &["--to", "a@b"]).input("a\0b").fails(DATA);
+    assert!(sentence.contains("the text has an octet NUL"), "{sentence}");
     for (octets, says) in [
         ("", "it is empty"),
         ("hello\n", "does not begin with header fields"),

@@ -7,6 +7,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use fastsmtp::calendar::Date;
 use fastsmtp::disk::random_octets;
+use fastsmtp::limits::HEADER_WORD_MAX;
 use fastsmtp::smtp::{Address, Body, Envelope};
 use mail_builder::MessageBuilder;
 use mail_builder::headers::HeaderType;
@@ -94,6 +95,10 @@ pub enum ComposeError {
     MadeField(String),
     /// There is nobody to send it to.
     NoRecipient,
+    /// A header field has a word that fits no line.
+    LongWord(String),
+    /// The text has an octet NUL.
+    Nul,
 }
 
 impl fmt::Display for ComposeError {
@@ -114,6 +119,15 @@ impl fmt::Display for ComposeError {
             ComposeError::NoRecipient => {
                 f.write_str("there is nobody to send it to; name a recipient with --to ADDRESS")
             }
+            ComposeError::LongWord(name) => {
+                write!(
+                    f,
+                    "{name} has a word of more than {HEADER_WORD_MAX} octets, which fits no line; shorten it"
+                )
+            }
+            ComposeError::Nul => f.write_str(
+                "the text has an octet NUL, which no mail may have; send it as a file with --attach",
+            ),
         }
     }
 }
@@ -196,15 +210,31 @@ impl Field {
     }
 
     fn header(&self) -> Result<HeaderType<'_>, ComposeError> {
-        if self.name.eq_ignore_ascii_case("Reply-To") {
+        if ADDRESS_FIELDS.iter().any(|field| field.eq_ignore_ascii_case(&self.name)) {
             return Ok(addresses(&Mailbox::parse_list(&self.value)?).into());
         }
-        Ok(match self.value.is_ascii() {
-            true => Raw::new(self.value.as_str()).into(),
-            false => Text::new(self.value.as_str()).into(),
-        })
+        if !self.value.is_ascii() {
+            return Ok(Text::new(self.value.as_str()).into());
+        }
+        match self.value.split(' ').any(|word| word.len() > HEADER_WORD_MAX) {
+            true => Err(ComposeError::LongWord(self.name.clone())),
+            false => Ok(Raw::new(self.value.as_str()).into()),
+        }
     }
 }
+
+/// The header fields of one's own that are addresses, of which only the names are encoded.
+const ADDRESS_FIELDS: [&str; 9] = [
+    "Reply-To",
+    "Sender",
+    "Resent-From",
+    "Resent-Sender",
+    "Resent-To",
+    "Resent-Cc",
+    "Resent-Bcc",
+    "Mail-Followup-To",
+    "Disposition-Notification-To",
+];
 
 /// The longest name of a header field of one's own.
 const FIELD_NAME_MAX: usize = 60;
@@ -229,6 +259,9 @@ impl Draft {
     /// cannot be.
     pub fn build(&self, stamp: Stamp) -> Result<(Envelope, Vec<u8>), ComposeError> {
         self.check()?;
+        if self.text.contains('\0') {
+            return Err(ComposeError::Nul);
+        }
         let recipients = self.recipients().map(|mailbox| mailbox.address.clone()).collect();
         let mut octets = Vec::with_capacity(self.octets_about());
         let written = self.message(stamp)?.write_to(&mut octets);
@@ -267,7 +300,7 @@ impl Draft {
             }
         }
         if !subject.is_empty() {
-            message = message.subject(subject.as_str());
+            message = message.header("Subject", unstructured(subject));
         }
         message = message.message_id(format!("{:x}.{:016x}@{domain}", stamp.unix_secs, stamp.unique));
         for field in fields {
@@ -291,6 +324,54 @@ impl Draft {
         attachments + 2 * self.text.len() + 4096
     }
 }
+
+/// A text that is read as it is written, also where it looks encoded already.
+fn unstructured(text: &str) -> HeaderType<'_> {
+    match text.is_ascii() && looks_encoded(text) {
+        true => Raw::new(encoded_words(text)).into(),
+        false => Text::new(text).into(),
+    }
+}
+
+/// Whether a reader could take it for an encoded word, which it would decode.
+fn looks_encoded(text: &str) -> bool {
+    text.contains("=?")
+}
+
+/// An ASCII text in encoded words (RFC 2047 4.2), which the builder writes only for other texts.
+fn encoded_words(text: &str) -> String {
+    let word = |piece: &[u8]| format!("=?us-ascii?Q?{}?=", escaped(piece, '=', b""));
+    text.as_bytes().chunks(ENCODED_AT_ONCE).map(word).collect::<Vec<_>>().join(" ")
+}
+
+/// The field of an attachment whose name looks encoded (RFC 2231 3 and 4).
+fn encoded_disposition(name: &str) -> String {
+    let piece = |piece: &[u8]| escaped(piece, '%', b"-._");
+    let mut pieces = name.as_bytes().chunks(ENCODED_AT_ONCE).map(piece);
+    match name.len() > ENCODED_AT_ONCE {
+        false => format!("attachment; filename*=utf-8''{}", pieces.collect::<String>()),
+        true => {
+            let first = pieces.next().unwrap_or_default();
+            let rest = pieces.enumerate().map(|(at, piece)| format!("; filename*{}*={piece}", at + 1));
+            format!("attachment; filename*0*=utf-8''{first}{}", rest.collect::<String>())
+        }
+    }
+}
+
+/// Letters and digits as they are, and `plain`; of each other octet its number, behind `mark`.
+fn escaped(octets: &[u8], mark: char, plain: &[u8]) -> String {
+    let mut text = String::with_capacity(3 * octets.len());
+    for octet in octets {
+        match octet.is_ascii_alphanumeric() || plain.contains(octet) {
+            true => text.push(char::from(*octet)),
+            false => text.push_str(&format!("{mark}{octet:02X}")),
+        }
+    }
+    text
+}
+
+/// Octets that are encoded as one word: thrice as many and the frame fit a line, and the 75 of an encoded word.
+const ENCODED_AT_ONCE: usize = 18;
 
 fn addresses(mailboxes: &[Mailbox]) -> Addresses<'static> {
     let one = |Mailbox { name, address }: &Mailbox| {
@@ -318,9 +399,13 @@ impl Attachment {
         }
         // A raw field, so that text is no text to the builder: it goes octet by octet, in base64.
         let name: String = self.name.chars().map(|c| if c.is_control() { '_' } else { c }).collect();
+        let disposition: HeaderType<'_> = match looks_encoded(&name) {
+            true => Raw::new(encoded_disposition(&name)).into(),
+            false => ContentType::new("attachment").attribute("filename", name).into(),
+        };
         MimePart::raw(self.content.as_slice())
             .header("Content-Type", Raw::new(kind))
-            .header("Content-Disposition", ContentType::new("attachment").attribute("filename", name))
+            .header("Content-Disposition", disposition)
     }
 }
 

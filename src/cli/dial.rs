@@ -369,13 +369,15 @@ fn silent(server: &Server, timeout: Duration) -> Failure {
 
 /// What is wrong in TLS, and the mend.
 fn distrusted(server: &Server, error: &TlsError) -> Failure {
+    // It has names that the certificate of a stranger has.
+    let reason = printable(error.to_string().as_bytes());
     let sentence = match (error.fault(), error.certificate_fault()) {
         (_, Some(CertificateFault::Issuer)) => format!(
             "{server} cannot be trusted: no authority that we trust has signed its certificate; if it is the right one, \
              name its certificate or its authority's with --ca FILE, or trust anybody with --insecure"
         ),
         (_, Some(CertificateFault::Name)) => format!(
-            "{server} cannot be trusted: its certificate is for another name ({error}); name the server as its \
+            "{server} cannot be trusted: its certificate is for another name ({reason}); name the server as its \
              certificate does, or trust anybody with --insecure"
         ),
         (_, Some(CertificateFault::Expired)) => format!(
@@ -386,14 +388,14 @@ fn distrusted(server: &Server, error: &TlsError) -> Failure {
              with --insecure"
         ),
         (TlsFault::Certificate, _) => format!(
-            "{server} cannot be trusted: {error}; name its certificate or its authority's with --ca FILE, or trust anybody \
+            "{server} cannot be trusted: {reason}; name its certificate or its authority's with --ca FILE, or trust anybody \
              with --insecure"
         ),
         (TlsFault::NotTls, _) => format!(
-            "{server} does not begin with TLS: {error}; try --tls starttls, or another port with --server"
+            "{server} does not begin with TLS: {reason}; try --tls starttls, or another port with --server"
         ),
         (TlsFault::Alert | TlsFault::NothingInCommon | TlsFault::Protocol, _) => {
-            format!("{server}: {error}")
+            format!("{server}: {reason}")
         }
     };
     Failure::new(Exit::Unavailable, sentence)

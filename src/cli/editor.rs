@@ -2,6 +2,7 @@
 
 use std::env;
 use std::fs::{self, OpenOptions};
+use std::io::Write;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -19,6 +20,18 @@ pub struct Written {
 }
 
 impl Written {
+    /// Keeps a text in a new file of the directory for temporary files, which only its writer may read.
+    pub fn keep(text: &str) -> Result<Written, Failure> {
+        let name = format!("fastsmtp-{:016x}.txt", u64::from_ne_bytes(random_octets()));
+        let written = Written { path: env::temp_dir().join(name) };
+        let path = written.path.display();
+        let made = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&written.path);
+        made.and_then(|mut file| file.write_all(text.as_bytes())).map_err(|error| {
+            Failure::new(Exit::CannotCreate, format!("{path}: {error}; set TMPDIR to another directory"))
+        })?;
+        Ok(written)
+    }
+
     /// Removes it. If it cannot be, it stays: it is its writer's.
     pub fn remove(&self) {
         let _ = fs::remove_file(&self.path);
@@ -40,13 +53,8 @@ fn command() -> Option<String> {
 /// Has the user write a text, which is not empty, and gives its file, too.
 pub fn write() -> Result<(String, Written), Failure> {
     let editor = command().ok_or_else(|| Failure::new(Exit::Usage, "there is no editor: set EDITOR"))?;
-    let name = format!("fastsmtp-{:016x}.txt", u64::from_ne_bytes(random_octets()));
-    let written = Written { path: env::temp_dir().join(name) };
+    let written = Written::keep("")?;
     let path = written.path.display();
-    let made = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&written.path);
-    made.map_err(|error| {
-        Failure::new(Exit::CannotCreate, format!("{path}: {error}; set TMPDIR to another directory"))
-    })?;
     edit(&editor, &written.path)?;
     let octets =
         fs::read(&written.path).map_err(|error| Failure::new(exit_of(&error), format!("{path}: {error}")))?;

@@ -6,6 +6,8 @@
 use std::fmt;
 use std::process::ExitCode;
 
+use super::output::printable;
+
 /// Why the program ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(u8)]
@@ -32,11 +34,13 @@ pub enum Exit {
     Permission = 77,
     /// The configuration file or a variable is wrong.
     Configuration = 78,
+    /// Ctrl-C at a question; what a shell says of SIGINT, which the process ends itself by.
+    Interrupted = 130,
 }
 
 impl Exit {
     /// The whole table, in the order of the codes.
-    pub const ALL: [Exit; 11] = [
+    pub const ALL: [Exit; 12] = [
         Exit::Ok,
         Exit::Usage,
         Exit::Data,
@@ -48,6 +52,7 @@ impl Exit {
         Exit::Temporary,
         Exit::Permission,
         Exit::Configuration,
+        Exit::Interrupted,
     ];
 
     /// The number that the parent process sees.
@@ -69,6 +74,7 @@ impl Exit {
             Exit::Temporary => "not now, try again: the data directory is in use, or the answer was 4xx",
             Exit::Permission => "not permitted",
             Exit::Configuration => "the configuration file or a FASTSMTP_ variable is wrong",
+            Exit::Interrupted => "interrupted at a question",
         }
     }
 }
@@ -78,7 +84,7 @@ impl Exit {
 pub struct Failure {
     /// The exit code.
     pub exit: Exit,
-    /// One sentence, without the program's name and without a full stop.
+    /// One sentence, without the program's name and without a full stop; none if it was told already.
     pub sentence: String,
 }
 
@@ -87,12 +93,17 @@ impl Failure {
     pub fn new(exit: Exit, sentence: impl Into<String>) -> Failure {
         Failure { exit, sentence: sentence.into() }
     }
+
+    /// A failure whose sentence stands on standard error already.
+    pub fn told(exit: Exit) -> Failure {
+        Failure::new(exit, "")
+    }
 }
 
-/// As it is printed on standard error.
+/// As it is printed on standard error: nothing that it names, be it a file or what a server said, can steer a terminal.
 impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "fastsmtp: {}", self.sentence)
+        write!(f, "fastsmtp: {}", printable(self.sentence.as_bytes()))
     }
 }
 
@@ -105,6 +116,12 @@ impl From<Exit> for ExitCode {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn no_sentence_steers_the_terminal() {
+        let failure = Failure::new(Exit::NoInput, "--attach: no\x1b[2J\u{202e}\n: not there");
+        assert_eq!(failure.to_string(), "fastsmtp: --attach: no\\x1b[2J\\u{202e}\\x0a: not there");
+    }
 
     #[test]
     fn the_table_has_each_code_once_and_in_order() {

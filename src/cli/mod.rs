@@ -39,6 +39,7 @@ use clap::{
 use crate::config::{Config, Flags, KEYS, Key, Origin, Setting, Takes};
 use crate::machine::Machine;
 use exit::Failure;
+use output::{printable, printable_lines};
 
 /// An SMTP server whose 250 means durable.
 ///
@@ -81,7 +82,7 @@ enum Asked {
 
 /// Does what the command line asks.
 pub fn run() -> Result<(), Failure> {
-    let CommandLine { serve, asked } = CommandLine::parse();
+    let CommandLine { serve, asked } = CommandLine::try_parse().unwrap_or_else(|error| say_and_end(&error));
     match asked.unwrap_or(Asked::Serve(serve)) {
         Asked::Serve(flags) => serve::run(Config::load(flags, std::env::vars_os(), &Machine::here())?),
         Asked::Queue(asked) => queue::run(asked),
@@ -94,6 +95,18 @@ pub fn run() -> Result<(), Failure> {
         Asked::Wait(asked) => wait::run(asked),
         Asked::Remove(asked) => remove::run(asked),
     }
+}
+
+/// Prints what clap says, be it help or what is wrong, and ends. An argument that it repeats cannot steer the terminal: it is
+/// said of the same arguments made harmless.
+fn say_and_end(said: &clap::Error) -> ! {
+    let harmless = std::env::args_os().map(|argument| printable(argument.as_encoded_bytes()));
+    if let Err(said) = CommandLine::try_parse_from(harmless) {
+        said.exit();
+    }
+    // They are right but for what was made harmless.
+    crate::logging::say(printable_lines(&said.render().to_string()).trim_end());
+    std::process::exit(said.exit_code())
 }
 
 /// The flags of `serve`: one for each key, and the two that are no keys.

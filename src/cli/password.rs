@@ -4,11 +4,15 @@
 
 use std::env;
 use std::fs::File;
-use std::io::{self, IsTerminal, Read};
+use std::io::{self, BufRead, ErrorKind, IsTerminal, Read};
 use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
 
 use fastsmtp::limits::CREDENTIAL_MAX;
 use fastsmtp::smtp::Address;
+use signal_hook::consts::SIGINT;
+use signal_hook::flag::register_conditional_default;
 
 use super::exit::{Exit, Failure};
 use super::output::{exit_of, printable};
@@ -19,8 +23,12 @@ pub fn password(address: &Address) -> Result<String, Failure> {
         return one_line(io::stdin().lock(), "standard input");
     }
     let ask = |prompt: String| {
-        typed(&prompt).map_err(|error| {
-            Failure::new(exit_of(&error), format!("the password cannot be read from the terminal: {error}"))
+        typed(&prompt).map_err(|error| match error.kind() {
+            ErrorKind::Interrupted => Failure::new(Exit::Interrupted, "interrupted; nothing was changed"),
+            _ => Failure::new(
+                exit_of(&error),
+                format!("the password cannot be read from the terminal: {error}"),
+            ),
         })
     };
     let password = ask(format!("Password for {}: ", printable(address.to_string().as_bytes())))?;
@@ -57,21 +65,47 @@ pub fn given_password(file: Option<&Path>) -> Result<Option<String>, Failure> {
     }
 }
 
-/// What is typed on the terminal, without echo.
-pub fn typed(prompt: &str) -> io::Result<String> {
-    rpassword::prompt_password(prompt)
+/// The password that is the next line of standard input; what follows is for others.
+pub fn next_line() -> Result<String, Failure> {
+    let mut line = Vec::new();
+    let read = io::stdin().lock().take(LINE_MAX).read_until(b'\n', &mut line);
+    read.map_err(|error| Failure::new(Exit::InputOutput, format!("standard input: {error}")))?;
+    one_line(line.as_slice(), "standard input")
 }
+
+/// What is typed on the terminal, without echo; [`ErrorKind::Interrupted`] is Ctrl-C, which ends nothing here, so that the
+/// terminal is put back in any case.
+pub fn typed(prompt: &str) -> io::Result<String> {
+    let is_deadly = INTERRUPT_IS_DEADLY.get_or_init(|| {
+        let is_deadly = Arc::new(AtomicBool::new(true));
+        register_conditional_default(SIGINT, Arc::clone(&is_deadly)).expect("SIGINT may be handled");
+        is_deadly
+    });
+    is_deadly.store(false, Ordering::SeqCst);
+    let typed = rpassword::prompt_password(prompt);
+    is_deadly.store(true, Ordering::SeqCst);
+    typed
+}
+
+/// Whether SIGINT ends the process, once a password was asked for: always but while one is typed. rpassword raises it at
+/// Ctrl-C before it gives the terminal its echo back, and would not come to that. The handler stays, for without one of its
+/// kind the signal would be ignored from then on (signal-hook does not put the system's back). A SIGINT from elsewhere is
+/// passed over while one is typed.
+static INTERRUPT_IS_DEADLY: OnceLock<Arc<AtomicBool>> = OnceLock::new();
 
 /// Has the password of a user if no file has it.
 const VARIABLE: &str = "FASTSMTP_PASSWORD";
 
 fn ask_once(user: &str, server: &str) -> Result<String, Failure> {
     let user = printable(user.as_bytes());
-    typed(&format!("Password for {user} at {server}: ")).map_err(|_| {
-        let sentence = format!(
-            "there is no terminal to ask for the password of {user} on; give --password-file FILE, or {VARIABLE}"
-        );
-        Failure::new(Exit::Usage, sentence)
+    typed(&format!("Password for {user} at {server}: ")).map_err(|error| match error.kind() {
+        ErrorKind::Interrupted => Failure::new(Exit::Interrupted, "interrupted"),
+        _ => Failure::new(
+            Exit::Usage,
+            format!(
+                "there is no terminal to ask for the password of {user} on; give --password-file FILE, or {VARIABLE}"
+            ),
+        ),
     })
 }
 

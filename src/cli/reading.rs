@@ -73,9 +73,9 @@ fn copy(mailbox: &mut Mailbox, entry: &Entry) -> Result<(), Failure> {
         };
     }
     let content = mailbox.content(entry)?.ok_or_else(|| gone(entry))?;
-    let is_harmless = |c: char| matches!(c, '\r' | '\n' | '\t') || !(c.is_control() || is_deceptive(c));
+    let is_harmless = |c: char| matches!(c, '\n' | '\t') || !(c.is_control() || is_deceptive(c));
     match std::str::from_utf8(&content) {
-        Ok(text) if text.chars().all(is_harmless) => print(&content),
+        Ok(text) if text.replace("\r\n", "\n").chars().all(is_harmless) => print(&content),
         _ => Err(Failure::new(
             Exit::Usage,
             "--raw: this mail has control characters, which would steer the terminal; say --raw > FILE",

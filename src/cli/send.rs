@@ -208,7 +208,8 @@ impl Send {
         draft.attachments = self.attach.iter().map(|path| attachment(path)).collect::<Result<_, _>>()?;
         let (text, written) = self.text()?;
         draft.text = text;
-        let (envelope, octets) = draft.build(Stamp::now()).map_err(wrong_part)?;
+        let built = draft.build(Stamp::now());
+        let (envelope, octets) = built.map_err(|error| kept(wrong_part(error), written.as_ref()))?;
         Ok(Mail { envelope, octets, written })
     }
 
@@ -248,14 +249,29 @@ impl Send {
     }
 }
 
-/// Says what became of the mail: what the server said to it, and whom it refused.
+/// Says what became of the mail: whom the server refused, and what it said to the mail. That nothing more can be printed
+/// takes neither away.
 fn tell(outcome: &Outcome, server: &str) -> Result<(), Failure> {
-    let Outcome { recipients, mail } = outcome;
-    if let Some(said) = mail
-        && said.is_positive()
-    {
-        print(format!("{}\n", said.text).as_bytes())?;
+    let taken = outcome.mail.as_ref().filter(|said| said.is_positive());
+    let printed = taken.map_or(Ok(()), |said| {
+        print(format!("{}\n", said.text).as_bytes()).map_err(|failure| {
+            let sentence = format!("{}; the mail was sent: {}", failure.sentence, said.text);
+            Failure::new(failure.exit, sentence)
+        })
+    });
+    match (refusals(outcome, server), printed) {
+        (Ok(()), printed) => printed,
+        (refused, Ok(())) => refused,
+        (Err(refused), Err(unprinted)) => {
+            crate::logging::say(&refused.to_string());
+            Err(Failure::new(refused.exit, unprinted.sentence))
+        }
     }
+}
+
+/// Says whom the server refused; the last of them is the failure.
+fn refusals(outcome: &Outcome, server: &str) -> Result<(), Failure> {
+    let Outcome { recipients, mail } = outcome;
     let refused = || recipients.iter().filter(|recipient| !recipient.said.is_positive());
     let Some(exit) = exit_of_refusals(refused().map(|recipient| &recipient.said)) else { return Ok(()) };
     let mail = mail.as_ref().filter(|said| !said.is_positive());
@@ -331,7 +347,8 @@ fn wrong(option: &'static str) -> impl Fn(ComposeError) -> Failure {
 fn wrong_part(error: ComposeError) -> Failure {
     match error {
         ComposeError::Control => wrong("--subject")(error),
-        ComposeError::NoAddress(_) => wrong("--header")(error),
+        ComposeError::NoAddress(_) | ComposeError::LongWord(_) => wrong("--header")(error),
+        ComposeError::Nul => Failure::new(Exit::Data, error.to_string()),
         error => usage(printable(error.to_string().as_bytes())),
     }
 }

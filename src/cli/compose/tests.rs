@@ -182,6 +182,54 @@ fn a_field_of_ones_own_is_there_whole() {
 }
 
 #[test]
+fn what_looks_encoded_is_read_as_it_is_written() {
+    let subject = "=?utf-8?Q?=41?= and so on, for more than one line of seventy-eight characters, =?x";
+    let names =
+        ["=?utf-8?Q?=41?=.txt", "ä =?utf-8?Q?=41?=.txt", "a long =?utf-8?Q?=41?= (which %41 is none)'*.txt"];
+    let attachments = names.map(|name| Attachment { name: name.into(), content: b"x".to_vec() }).to_vec();
+    let (_, octets) = built(&Draft { subject: subject.into(), attachments, ..draft() });
+    assert!(octets.is_ascii());
+    let header = String::from_utf8_lossy(&octets);
+    assert!(!header.contains("Q?=41?="), "{header}");
+    let mail = parsed(&octets);
+    assert_eq!(mail.subject(), Some(subject));
+    let found: Vec<_> = mail.attachments().map(|one| one.attachment_name().unwrap()).collect();
+    assert_eq!(found, names);
+    let subject = "=?utf-8?Q?=41?= ä";
+    let (_, octets) = built(&Draft { subject: subject.into(), ..draft() });
+    assert_eq!(parsed(&octets).subject(), Some(subject));
+}
+
+#[test]
+fn of_addresses_only_the_names_are_encoded() {
+    for name in ADDRESS_FIELDS {
+        let field = Field::parse(&format!("{name}: Zoë <z@x.example>")).unwrap();
+        let (_, octets) = built(&Draft { fields: vec![field], ..draft() });
+        let header = String::from_utf8_lossy(&octets);
+        let line = header.lines().find(|line| line.starts_with(&format!("{name}: "))).unwrap();
+        assert!(line.contains("=?utf-8?") && line.ends_with(" <z@x.example>"), "{line}");
+    }
+}
+
+#[test]
+fn no_line_is_longer_than_it_may_be() {
+    let long = "x".repeat(HEADER_WORD_MAX);
+    let field = |text: &str| Field::parse(&format!("X: {text}")).unwrap();
+    built(&Draft { fields: vec![field(&format!("{long} {long}"))], ..draft() });
+    let wrong = Draft { fields: vec![field(&format!("a {long}x"))], ..draft() };
+    assert_eq!(wrong.check(), Err(ComposeError::LongWord("X".into())));
+    let umlauts = "ä".repeat(2000);
+    let to = vec![mailbox(&format!("{long}{long} <a@b>"))];
+    built(&Draft { subject: long.repeat(2), fields: vec![field(&umlauts)], to, ..draft() });
+}
+
+#[test]
+fn a_text_with_nul_is_no_text() {
+    let wrong = Draft { text: "a\0b".into(), ..draft() };
+    assert_eq!(wrong.build(STAMP), Err(ComposeError::Nul));
+}
+
+#[test]
 fn an_envelope_asks_what_its_octets_and_addresses_need() {
     let asks = |path: &str, octets: &[u8]| {
         let envelope = envelope(None, vec![Address::parse(path.as_bytes()).unwrap()], octets);

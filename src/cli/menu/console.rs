@@ -8,7 +8,7 @@ use rustyline::error::ReadlineError;
 use rustyline::{Config, DefaultEditor};
 
 use crate::cli::exit::{Exit, Failure};
-use crate::cli::output::{exit_of, print};
+use crate::cli::output::{exit_of, print, printable};
 use crate::cli::password;
 
 /// What there is to ask and to tell.
@@ -19,6 +19,21 @@ pub trait Console {
     fn ask_secret(&mut self, prompt: &str) -> Result<Answer, Failure>;
     /// Tells some lines, which must be fit for a terminal.
     fn say(&mut self, text: &str) -> Result<(), Failure>;
+    /// Tells that something failed, made fit for a terminal.
+    fn complain(&mut self, failure: &Failure) -> Result<(), Failure>;
+    /// The exit code of the first complaint; none if there was none, or if a person saw it.
+    fn failed(&self) -> Option<Exit>;
+    /// Who answers.
+    fn kind(&self) -> Kind;
+}
+
+/// Who is at the other end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    /// A person, who sees what is told and can be asked what to do.
+    Person,
+    /// A program, or nobody any more: its lines were written before.
+    Program,
 }
 
 /// What was typed.
@@ -36,7 +51,7 @@ pub enum Answer {
 pub fn console() -> Result<Box<dyn Console>, Failure> {
     match io::stdin().is_terminal() && io::stdout().is_terminal() {
         true => Ok(Box::new(Terminal::new()?)),
-        false => Ok(Box::new(Pipe)),
+        false => Ok(Box::new(Pipe { failed: None })),
     }
 }
 
@@ -84,6 +99,18 @@ impl Console for Terminal {
     fn say(&mut self, text: &str) -> Result<(), Failure> {
         print(text.as_bytes())
     }
+
+    fn complain(&mut self, failure: &Failure) -> Result<(), Failure> {
+        self.say(&format!("{}.\n", printable(failure.sentence.as_bytes())))
+    }
+
+    fn failed(&self) -> Option<Exit> {
+        None
+    }
+
+    fn kind(&self) -> Kind {
+        Kind::Person
+    }
 }
 
 fn failure(error: ReadlineError) -> Failure {
@@ -95,7 +122,10 @@ fn failure(error: ReadlineError) -> Failure {
 }
 
 /// A program, or a person whose output goes elsewhere.
-struct Pipe;
+struct Pipe {
+    /// The exit code of the first complaint.
+    failed: Option<Exit>,
+}
 
 impl Console for Pipe {
     fn ask(&mut self, _: &str) -> Result<Answer, Failure> {
@@ -112,6 +142,20 @@ impl Console for Pipe {
 
     fn say(&mut self, text: &str) -> Result<(), Failure> {
         print(text.as_bytes())
+    }
+
+    fn complain(&mut self, failure: &Failure) -> Result<(), Failure> {
+        self.failed = self.failed.or(Some(failure.exit));
+        crate::logging::say(&failure.to_string());
+        Ok(())
+    }
+
+    fn failed(&self) -> Option<Exit> {
+        self.failed
+    }
+
+    fn kind(&self) -> Kind {
+        Kind::Program
     }
 }
 

@@ -15,10 +15,11 @@ use fastsmtp::smtp::Address;
 use super::compose::{ComposeError, Draft, Stamp};
 use super::connecting::{Connecting, Login, Protocol, Settings};
 use super::dialogue::Shown;
+use super::editor::Written;
 use super::exit::{Exit, Failure};
 use super::mailbox::{self, Found};
 use super::output::printable;
-use super::password::given_password;
+use super::password::{given_password, next_line};
 use super::send;
 use super::sending::{self, Outcome};
 use crate::machine::Machine;
@@ -61,7 +62,10 @@ Enter goes back. Ctrl-C goes back to the menu, Ctrl-D leaves.
 In a data directory no password is asked for: who may read it may. At a server
 the password is what POP3 and SMTP log in with; after three wrong ones it ends
 with 77. Lines may also come from a pipe: then nothing is prompted for, and the
-end of input leaves.
+end of input leaves; failures go to standard error, and it ends with the first
+one's code. --password-file - takes the password from the first line.
+
+The text of a mail that could not be sent is kept in a file, whose name is told.
 
 Examples:
   fastsmtp menu --data /var/lib/fastsmtp
@@ -112,7 +116,12 @@ impl House {
         });
         let smtp = connecting.settings(Protocol::SMTP, &smtp)?;
         let file = connecting.password_file.as_deref();
-        let password = if there.is_some() || file.is_some() { given_password(file)? } else { None };
+        let password = match file {
+            // What follows are the answers.
+            Some(path) if path.as_os_str() == "-" => Some(next_line()?),
+            None if there.is_none() => None,
+            file => given_password(file)?,
+        };
         Ok(House { menu, pop3, smtp, password })
     }
 
@@ -159,5 +168,9 @@ impl Sender for SmtpSender {
         let wrong = |error: ComposeError| Failure::new(Exit::Data, printable(error.to_string().as_bytes()));
         let (envelope, octets) = draft.build(Stamp::now()).map_err(wrong)?;
         sending::send(&self.0, &Machine::here().host_name, &envelope, &octets, Shown::No)
+    }
+
+    fn keep(&mut self, text: &str) -> Result<String, Failure> {
+        Written::keep(text).map(|written| written.path.display().to_string())
     }
 }

@@ -15,7 +15,7 @@ use fastsmtp::limits::{COMPOSED_TEXT_MAX, MENU_ROWS};
 use fastsmtp::smtp::Address;
 use fastsmtp::units::size_text;
 
-use super::console::{Answer, Console};
+use super::console::{Answer, Console, Kind};
 use crate::cli::compose::{Draft, Mailbox};
 use crate::cli::exit::{Exit, Failure};
 use crate::cli::output::{counted, printable};
@@ -55,6 +55,8 @@ pub trait Inbox {
 pub trait Sender {
     /// Sends a mail. A refusal of single recipients is part of the outcome.
     fn send(&mut self, draft: &Draft) -> Result<Outcome, Failure>;
+    /// Keeps a text that could not be sent, and says where.
+    fn keep(&mut self, text: &str) -> Result<String, Failure>;
 }
 
 /// Why a state ended without coming to its end.
@@ -72,12 +74,17 @@ impl From<Failure> for Left {
     }
 }
 
-/// Runs the menu until who signed in leaves it. `address` is who signs in, where that is known.
+/// Runs the menu until who signed in leaves it. `address` is who signs in, where that is known. If something failed and no
+/// person saw it, the first such failure is the end's.
 pub fn run(console: &mut dyn Console, door: &mut dyn Door, address: Option<Address>) -> Result<(), Failure> {
     let signed_in = SignIn { console, door }.run(address);
-    match signed_in.and_then(|(address, desk)| Session { console, desk, address }.run()) {
-        Ok(()) | Err(Left::Leave | Left::Back) => Ok(()),
-        Err(Left::Failed(failure)) => Err(failure),
+    let ended = signed_in.and_then(|(address, desk)| Session { console, desk, address }.run());
+    match (ended, console.failed()) {
+        (Ok(()) | Err(Left::Leave | Left::Back), None) => Ok(()),
+        (Ok(()) | Err(Left::Leave | Left::Back), Some(exit)) => Err(Failure::told(exit)),
+        (Err(Left::Failed(failure)), exit) => {
+            Err(Failure::new(exit.unwrap_or(failure.exit), failure.sentence))
+        }
     }
 }
 
@@ -120,14 +127,18 @@ impl SignIn<'_> {
                 None => self.address()?,
             };
             let password = match self.door.wants_password() {
-                true => line(self.console.ask_secret("Password: ")?)?,
+                true => match self.console.ask_secret("Password: ")? {
+                    // There is no menu yet to go back to, but another address may be meant.
+                    Answer::Interrupted if named.is_none() => continue,
+                    answer => line(answer)?,
+                },
                 false => String::new(),
             };
             tries += 1;
             match self.door.open(&address, &password) {
                 Ok(desk) => return Ok((address, desk)),
                 Err(failure) if tries < TRIES_MAX && self.may_be_tried_again(&failure, named.is_some()) => {
-                    self.console.say(&format!("{}.\n", failure.sentence))?;
+                    self.console.say(&format!("{}.\n", printable(failure.sentence.as_bytes())))?;
                 }
                 Err(failure) => return Err(Left::Failed(failure)),
             }
@@ -187,7 +198,7 @@ impl Session<'_> {
                 Ok(()) | Err(Left::Back) => {}
                 // What failed here may work the next time, or in another place of the menu.
                 Err(Left::Failed(failure)) if failure.exit != Exit::InputOutput => {
-                    self.console.say(&format!("{}.\n", failure.sentence))?;
+                    self.console.complain(&failure)?;
                 }
                 Err(left) => return Err(left),
             }
@@ -207,20 +218,62 @@ impl Session<'_> {
     }
 
     fn compose(&mut self) -> Result<(), Left> {
-        let composed = self.draft();
-        if let Err(Left::Back | Left::Leave) = composed {
-            self.console.say("Nothing is sent.\n")?;
+        let draft = match self.draft() {
+            Ok(draft) => draft,
+            Err(left) => return Err(self.abandoned(left)?),
+        };
+        loop {
+            let failure = match self.desk.sender.send(&draft) {
+                Ok(outcome) => return self.tell(&outcome, &draft.text),
+                Err(failure) => failure,
+            };
+            self.console.complain(&failure)?;
+            let again = match self.console.kind() {
+                Kind::Person => agrees(self.console, "Try again? [Y/n] ", true),
+                Kind::Program => Ok(false),
+            };
+            if !matches!(again, Ok(true)) {
+                self.keep(&draft.text)?;
+                return again.map(|_| ());
+            }
         }
-        let outcome = self.desk.sender.send(&composed?)?;
-        let mut told = String::new();
+    }
+
+    /// Tells that a mail comes to nothing whose writer left it; a program's input may have ended too early.
+    fn abandoned(&mut self, left: Left) -> Result<Left, Failure> {
+        match (&left, self.console.kind()) {
+            (Left::Leave, Kind::Program) => {
+                let sentence = "the input ended within the mail; nothing was sent";
+                self.console.complain(&Failure::new(Exit::Data, sentence))?;
+            }
+            (Left::Leave | Left::Back, _) => self.console.say("Nothing is sent.\n")?,
+            (Left::Failed(_), _) => {}
+        }
+        Ok(left)
+    }
+
+    /// Tells what became of a mail; if nobody got it, its text is kept.
+    fn tell(&mut self, outcome: &Outcome, text: &str) -> Result<(), Left> {
         for refused in outcome.recipients.iter().filter(|recipient| !recipient.said.is_positive()) {
-            told.push_str(&format!("Not sent to {}: {}\n", shown(&refused.address), refused.said.text));
+            let sentence = format!("not sent to {}: {}", shown(&refused.address), refused.said.text);
+            self.console.complain(&Failure::new(refused.said.exit(), sentence))?;
         }
-        let sent = outcome.recipients.iter().filter(|recipient| recipient.said.is_positive()).count();
-        if sent > 0 {
-            told.push_str(&format!("Sent to {}.\n", counted(sent, "recipient")));
+        match outcome.recipients.iter().filter(|recipient| recipient.said.is_positive()).count() {
+            0 => self.keep(text),
+            sent => Ok(self.console.say(&format!("Sent to {}.\n", counted(sent, "recipient")))?),
         }
-        Ok(self.console.say(&told)?)
+    }
+
+    /// Keeps the text of a mail that could not be sent, if it has one.
+    fn keep(&mut self, text: &str) -> Result<(), Left> {
+        if text.trim().is_empty() {
+            return Ok(());
+        }
+        let place = self.desk.sender.keep(text)?;
+        let place = printable(place.as_bytes());
+        Ok(self
+            .console
+            .say(&format!("The text is kept in {place}; 'fastsmtp send --text FILE' sends it.\n"))?)
     }
 
     /// What is to be sent; [`Left::Back`] if nothing is.
@@ -350,7 +403,7 @@ impl View<'_> {
             };
             match done {
                 Err(Left::Failed(failure)) if is_about_one_mail(&failure) => {
-                    self.say(&format!("{}.\n", failure.sentence))?;
+                    self.say(&format!("{}.\n", printable(failure.sentence.as_bytes())))?;
                 }
                 // A question that is not answered changes nothing, and there are other mails.
                 Err(Left::Back) => {}

@@ -14,6 +14,8 @@ type Journal = Rc<RefCell<Vec<String>>>;
 struct Typist {
     lines: VecDeque<String>,
     said: String,
+    kind: Kind,
+    failed: Option<Exit>,
 }
 
 impl Console for Typist {
@@ -33,6 +35,19 @@ impl Console for Typist {
     fn say(&mut self, text: &str) -> Result<(), Failure> {
         self.said.push_str(text);
         Ok(())
+    }
+
+    fn complain(&mut self, failure: &Failure) -> Result<(), Failure> {
+        self.failed = self.failed.or(Some(failure.exit));
+        self.say(&format!("{}.\n", failure.sentence))
+    }
+
+    fn failed(&self) -> Option<Exit> {
+        self.failed.filter(|_| self.kind == Kind::Program)
+    }
+
+    fn kind(&self) -> Kind {
+        self.kind
     }
 }
 
@@ -132,6 +147,11 @@ impl Sender for PaperSender {
         let recipients = to.iter().map(|to| Recipient { address: to.clone(), said: said(to) });
         Ok(Outcome { recipients: recipients.collect(), mail: None })
     }
+
+    fn keep(&mut self, text: &str) -> Result<String, Failure> {
+        self.0.borrow_mut().push(format!("keep {text:?}"));
+        Ok("a file".into())
+    }
 }
 
 /// A session of `lines`: what was said, what happened, and how it ended.
@@ -140,9 +160,18 @@ fn played(
     mails: usize,
     lines: &[&str],
 ) -> (String, Vec<String>, Result<(), Exit>) {
+    played_by(Kind::Person, password, mails, lines)
+}
+
+fn played_by(
+    kind: Kind,
+    password: Option<&'static str>,
+    mails: usize,
+    lines: &[&str],
+) -> (String, Vec<String>, Result<(), Exit>) {
     let journal = Journal::default();
-    let mut typist =
-        Typist { lines: lines.iter().map(|line| (*line).to_owned()).collect(), said: String::new() };
+    let lines = lines.iter().map(|line| (*line).to_owned()).collect();
+    let mut typist = Typist { lines, said: String::new(), kind, failed: None };
     let mut door = PaperDoor { password, mails, journal: journal.clone() };
     let end = run(&mut typist, &mut door, None).map_err(|failure| failure.exit);
     let happened = journal.borrow().clone();
@@ -169,16 +198,62 @@ fn a_mail_goes_to_each_of_its_recipients() {
 #[test]
 fn refusals_are_told_of_each_recipient() {
     let (said, _) = by_alice(0, &["1", "bob@example.com, bad@example.com", "", ".", "y", "3"]);
-    assert!(said.contains("Not sent to bad@example.com: 550 5.1.1 no\nSent to 1 recipient.\n"), "{said}");
+    assert!(said.contains("not sent to bad@example.com: 550 5.1.1 no.\nSent to 1 recipient.\n"), "{said}");
     let (said, _) = by_alice(0, &["1", "bad@example.com", "", ".", "y", "3"]);
-    assert!(said.contains("550 5.1.1 no\n") && !said.contains("Sent to"), "{said}");
+    assert!(said.contains("550 5.1.1 no.\n") && !said.contains("Sent to"), "{said}");
 }
 
 #[test]
 fn a_server_that_is_down_ends_the_mail_and_not_the_menu() {
-    let (said, happened) = by_alice(1, &["1", "down@example.com", "", ".", "y", "2", "", "3"]);
-    assert!(said.contains("no server answers.\n"), "{said}");
-    assert_eq!(happened, ["look", "leave"]);
+    let mail = ["1", "down@example.com", "", "words", ".", "y"];
+    let (said, happened) = by_alice(1, &[&mail[..], &["", "n", "2", "", "3"]].concat());
+    assert_eq!(said.matches("no server answers.\nTry again? [Y/n] ").count(), 2, "{said}");
+    assert!(said.contains("The text is kept in a file; "), "{said}");
+    assert_eq!(happened, ["keep \"words\\n\"", "look", "leave"]);
+    for rest in [&["^C", "3"][..], &[]] {
+        let (_, happened) = by_alice(0, &[&mail[..], rest].concat());
+        assert_eq!(happened, ["keep \"words\\n\""], "whoever goes away has it, too");
+    }
+    let (_, happened) = by_alice(0, &["1", "down@example.com", "", ".", "y", "n", "3"]);
+    assert_eq!(happened, [""; 0], "no text is nothing to keep");
+}
+
+#[test]
+fn a_text_that_nobody_got_is_kept() {
+    let (said, happened) = by_alice(0, &["1", "bad@example.com", "s", "words", ".", "y", "3"]);
+    assert_eq!(happened[1..], ["keep \"words\\n\""], "{said}");
+}
+
+#[test]
+fn of_a_program_the_first_failure_is_the_end() {
+    let ended = |lines: &[&str]| {
+        let lines = [&["alice@example.com"], lines].concat();
+        let (said, happened, end) = played_by(Kind::Program, None, 1, &lines);
+        assert!(!said.contains("Try again?"), "{said}");
+        (said, happened, end)
+    };
+    let down = ["1", "down@example.com", "", "words", ".", "y"];
+    let refused = ["1", "bob@example.com, bad@example.com", "", ".", "y"];
+    let (said, happened, end) = ended(&[&down[..], &["2", "1", "", "3"]].concat());
+    assert_eq!(end, Err(Exit::Unavailable));
+    assert!(said.contains("the text of 1"), "what follows is done: {said}");
+    assert_eq!(happened, ["keep \"words\\n\"", "look", "leave"]);
+    assert_eq!(ended(&[&refused[..], &["3"]].concat()).2, Err(Exit::Unavailable));
+    for rest in [&[][..], &["s"], &["s", "t"], &["s", "t", "."]] {
+        let (said, happened, end) = ended(&[&["1", "bob@example.com"], rest].concat());
+        assert_eq!((end, happened), (Err(Exit::Data), vec![]), "{said}");
+        assert!(said.contains("the input ended within the mail; nothing was sent"), "{said}");
+    }
+    assert_eq!(ended(&[&down[..], &["1"]].concat()).2, Err(Exit::Unavailable), "the first");
+    assert_eq!(ended(&["1", "bob@example.com", "s", ".", "n"]).2, Ok(()));
+}
+
+#[test]
+fn ctrl_c_at_the_password_asks_for_the_address_again() {
+    let (said, _, end) =
+        played(Some("secret"), 0, &["bob@example.com", "^C", "alice@example.com", "secret", "3"]);
+    assert_eq!(end, Ok(()), "{said}");
+    assert!(said.contains("Signed in as alice@example.com."), "{said}");
 }
 
 #[test]
