@@ -597,7 +597,7 @@ fn a_session_that_panics_over_an_answer_ends_alone_and_its_mailbox_is_free() {
         },
         |world, key| {
             world.server.maildrops.updates += 1;
-            let done = UpdateDone { removed: 0, is_whole: true };
+            let done = UpdateDone { removed: 0, is_whole: true, rest: None };
             world.server.complete(Completion::Updated(key, done), world.now());
         },
         |world, key| {
