@@ -22,7 +22,7 @@ use fastsmtp::spool::{QUARANTINE, Stored, Summary, inspect};
 use serde_json::{Value, json};
 
 use super::exit::{Exit, Failure};
-use super::output::{counted, exit_of, print, printable};
+use super::output::{counted, exit_of, print, printable, printable_json};
 use crate::config::{Config, Flags, Key, Origin, Setting};
 use crate::machine::Machine;
 
@@ -210,7 +210,7 @@ impl View {
             let waiting = waiting.map(|waiting| waiting.iter().map(summary_json).collect::<Vec<_>>());
             let document =
                 json!({ "held": held, "quarantined": quarantined, "in_log": count, "waiting": waiting });
-            return print(format!("{document:#}\n").as_bytes());
+            return print(printable_json(&document).as_bytes());
         }
         let mut text = String::new();
         listed.iter().for_each(|(id, held)| text.push_str(&listed_text(*id, held)));
@@ -218,7 +218,8 @@ impl View {
         if !quarantined.is_empty() {
             let place = self.data.join(QUARANTINE);
             let files = counted(quarantined.len(), "quarantined file");
-            text.push_str(&format!("{files} in {}\n", place.display()));
+            let place = printable(place.display().to_string().as_bytes());
+            text.push_str(&format!("{files} in {place}\n"));
             quarantined.iter().for_each(|name| text.push_str(&line("  ", &printable(name.as_bytes()))));
         }
         text.push_str(&format!("{} in the log\n", counted(count, "message")));
@@ -240,7 +241,7 @@ impl View {
         if self.json {
             let mut document = held_json(&held.note, &summary);
             document["header"] = json!(header);
-            return print(format!("{document:#}\n").as_bytes());
+            return print(printable_json(&document).as_bytes());
         }
         print(shown(&held.note, &summary, &header).as_bytes())
     }

@@ -8,6 +8,7 @@ use fastsmtp::privileges::{self, PrivilegeError, RunAs};
 use fastsmtp::server::End;
 
 use super::exit::{Exit, Failure};
+use super::output::printable;
 use super::supervisor::{self, Supervisor};
 use crate::config::Config;
 use crate::logging;
@@ -111,7 +112,7 @@ fn failure(error: StartError) -> Failure {
 /// Prints the configuration as a file of its own.
 fn print(config: &Config) -> Result<(), Failure> {
     for warning in &config.warnings {
-        eprintln!("fastsmtp: warning: {warning}");
+        eprintln!("fastsmtp: warning: {}", printable(warning.to_string().as_bytes()));
     }
     let mut out = io::stdout().lock();
     out.write_all(config.to_toml().as_bytes())

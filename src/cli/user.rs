@@ -13,7 +13,7 @@ use fastsmtp::units::size_text;
 use serde_json::{Value, json};
 
 use super::exit::{Exit, Failure};
-use super::output::{counted, exit_of, print, printable};
+use super::output::{counted, exit_of, print, printable, printable_json};
 use super::password::password;
 use crate::config::{Config, Flags, Key, Origin, Setting};
 use crate::machine::Machine;
@@ -409,10 +409,11 @@ impl Desk {
         }
         if as_json {
             let accounts: Vec<Value> = accounts.iter().map(account_json).collect();
-            return print(format!("{:#}\n", json!({ "accounts": accounts })).as_bytes());
+            return print(printable_json(&json!({ "accounts": accounts })).as_bytes());
         }
         let count = counted(accounts.iter().len(), "account");
-        print(format!("{}{count} in {}\n", table(&accounts), file.display()).as_bytes())
+        let file = printable(file.display().to_string().as_bytes());
+        print(format!("{}{count} in {file}\n", table(&accounts)).as_bytes())
     }
 }
 
