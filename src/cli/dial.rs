@@ -1,6 +1,6 @@
 //! A connection to a server, for the commands that people wait for: blocking, with a time limit on each step, on an answer
-//! and on the whole, and TLS over it where that is spoken. `send` and the readers of remote mailboxes speak their protocol over it by [`Read`] and
-//! [`Write`]; it knows none of them.
+//! and on the whole, and TLS over it where that is spoken. `send` and the readers of remote mailboxes speak their protocol
+//! over it by [`Read`] and [`Write`]; it knows none of them.
 //!
 //! ```text
 //!   read  ◀── plain ◀──┬── Tls::receive ◀── stream
@@ -146,8 +146,8 @@ impl Connection {
         }
     }
 
-    /// Makes the TLS handshake, with a server that must be `name`, within the timeout as a whole. Whoever read octets behind the server's consent to it
-    /// must not call this: they are of somebody between (CVE-2021-38371).
+    /// Makes the TLS handshake, with a server that must be `name`, within the timeout as a whole. Whoever read octets behind the
+    /// server's consent to it must not call this: they are of somebody between (CVE-2021-38371).
     pub fn start_tls(&mut self, client: &ClientTls, name: &ServerName) -> io::Result<()> {
         let tls = Tls::client(client, name).map_err(not_tls)?;
         let mut secured = Secured { tls, plain: Vec::new(), taken: 0 };

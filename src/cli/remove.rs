@@ -29,7 +29,8 @@ no mail, and none is removed.
 Examples:
   fastsmtp remove bob@example.com 1 3-7 last --data /tmp/mail
   fastsmtp list bob@example.com --match newsletter --json |
-      jq -r '.mails[] | \"id:\" + .id' | xargs -r fastsmtp remove bob@example.com"
+      jq -r '.mails[] | \"id:\" + .id' |
+      xargs -r fastsmtp remove bob@example.com"
     )
 }
 
@@ -40,6 +41,11 @@ pub fn run(asked: Remove) -> Result<(), Failure> {
     let entries = mailbox.list()?;
     let meant = resolve_all(&which, &entries)?;
     mailbox.remove(&meant)?;
-    mailbox.close()?;
+    mailbox.close().map_err(unsure)?;
     print(format!("removed {}\n", counted(meant.len(), "mail")).as_bytes())
+}
+
+/// A server removes when the session ends.
+fn unsure(Failure { exit, sentence }: Failure) -> Failure {
+    Failure::new(exit, format!("{sentence}; whether mail was removed, 'fastsmtp list' shows"))
 }

@@ -119,6 +119,23 @@ fn who_cannot_be_trusted_is_not_and_the_mend_is_named() {
 }
 
 #[test]
+fn a_server_that_trickles_is_given_up_when_the_time_of_an_answer_is_over() {
+    let server = serve(|mut stream| {
+        while stream.write_all(b"2").is_ok() {
+            std::thread::sleep(Duration::from_millis(5));
+        }
+    });
+    let mut connection = Connection::dial(&server, LONG).unwrap();
+    connection.set_timeout(Duration::from_millis(100));
+    connection.await_answer();
+    let read = connection.read_to_end(&mut Vec::new());
+    assert_eq!(read.unwrap_err().kind(), ErrorKind::TimedOut);
+    connection.set_timeout(LONG);
+    connection.end_at(Instant::now());
+    assert_eq!(connection.read(&mut [0; 8]).unwrap_err().kind(), ErrorKind::TimedOut, "the end is for all");
+}
+
+#[test]
 fn a_server_that_is_silent_is_given_up() {
     let (done, wait) = channel::<()>();
     let server = serve(move |stream| {

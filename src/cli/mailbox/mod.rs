@@ -129,11 +129,13 @@ impl Mailbox {
         if !self.is_readable(entry) {
             return Ok(None);
         }
+        if matches!(self, Mailbox::Maildrop(_)) {
+            return self.content(entry);
+        }
         let mut content = Beginning::default();
-        match (self.copy(entry, &mut content), &self) {
-            (_, Mailbox::Directory(_)) if content.is_cut => Ok(Some(content.octets)),
-            (_, Mailbox::Maildrop(_)) if content.is_cut => Err(too_large(entry)),
-            (copied, _) => Ok(copied?.then_some(content.octets)),
+        match self.copy(entry, &mut content) {
+            _ if content.is_cut => Ok(Some(content.octets)),
+            copied => Ok(copied?.then_some(content.octets)),
         }
     }
 

@@ -12,8 +12,8 @@ use crate::cli::exit::{Exit, Failure};
 pub const EXPLAINED: &str = "\
 WHICH is the number that 'list' shows (1 is the oldest), 'last', an id as --json
 shows it or its beginning, or the queue id that the sender got with the 250.
-Numbers shift when mail is removed; ids never do. An id of a server may look like
-a number: id:ID is the mail of exactly that id, whatever it looks like.";
+Numbers shift when mail is removed; ids never do. An id of a server may look
+like a number: id:ID is the mail of exactly that id, whatever it looks like.";
 
 /// What was said.
 #[derive(Debug, Clone, PartialEq, Eq)]
