@@ -38,7 +38,7 @@ A mail that is there already will do, and of several the newest is shown. Shown,
 it is marked as seen, unless --peek is said: with --new, each 'wait' gives
 another one. A mailbox that has never had mail is waited for. The Maildir is
 looked at twenty times a second, a server once a second; the last look, at the
-end, takes three seconds at the most. If nothing came in time, the exit code is
+end, takes ten seconds at the most. If nothing came in time, the exit code is
 75.
 The document of --json is that of 'fastsmtp read'.
 
@@ -172,7 +172,8 @@ fn rest(end: Instant, every: Duration) -> bool {
 
 const LOOK_EVERY: Duration = Duration::from_millis(50);
 const ASK_EVERY: Duration = Duration::from_secs(1);
-/// How long a look at a server may take when the end is near: the last begins at the very end.
-const GLANCE_MAX: Duration = Duration::from_secs(3);
+/// How long a look at a server may take when the end is near, the last of which begins at the very end: a handshake and the
+/// 600,000 iterations of SCRAM take a slow machine some seconds.
+const GLANCE_MAX: Duration = Duration::from_secs(10);
 /// How long each answer of a server may take.
 const ANSWER_MAX: Duration = Duration::from_secs(DIAL_TIMEOUT_SECS_DEFAULT);
