@@ -8,11 +8,10 @@ use std::io::Write;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::{Child, Command, Output, Stdio};
-use std::thread::sleep;
-use std::time::{Duration, Instant};
 
 use common::accounts::{PASSWORD, keep};
-use common::server::{PATIENCE, PROGRAM, Server, data, delivered, has_tool, wait_for_mail, wait_until};
+use common::server::{PROGRAM, Server, data, delivered, has_tool, wait_for_mail};
+use common::terminal::Terminal;
 
 const DATA: i32 = 65;
 const NO_USER: i32 = 67;
@@ -225,73 +224,23 @@ fn after_three_wrong_passwords_it_ends() {
     assert!(server.stop().success());
 }
 
-/// A terminal of tmux, on a socket of its own. Dropping it ends what runs in it.
-struct Tmux(tempfile::TempDir);
-
-impl Tmux {
-    /// Starts a command in it.
-    fn start(command: &[&str]) -> Tmux {
-        let tmux = Tmux(tempfile::tempdir().unwrap());
-        let size = ["-f", "/dev/null", "new-session", "-d", "-x", "80", "-y", "40"];
-        let options = ["set-option", "-g", "remain-on-exit", "on"];
-        tmux.run(&[&size[..], command, &[";"], &options].concat());
-        tmux
-    }
-
-    fn run(&self, arguments: &[&str]) -> String {
-        let mut command = Command::new("tmux");
-        command.env("TERM", "xterm").env_remove("TMUX").arg("-S").arg(self.0.path().join("socket"));
-        let output = command.args(arguments).output().unwrap();
-        assert!(output.status.success(), "{arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
-        String::from_utf8(output.stdout).unwrap()
-    }
-
-    /// What is on the screen.
-    fn screen(&self) -> String {
-        self.run(&["capture-pane", "-p"])
-    }
-
-    /// Types a line, once the screen ends with this prompt.
-    fn answer(&self, prompt: &str, line: &str) {
-        self.key(prompt, line, "Enter");
-    }
-
-    /// The same with another key at the end.
-    fn key(&self, prompt: &str, line: &str, key: &str) {
-        self.wait(prompt, |screen| screen.trim_end().ends_with(prompt));
-        self.run(&["send-keys", "-l", "--", line]);
-        self.run(&["send-keys", key]);
-    }
-
-    fn wait_for(&self, text: &str) {
-        self.wait(text, |screen| screen.contains(text));
-    }
-
-    /// Waits until the screen is so.
-    fn wait(&self, what: &str, is_so: impl Fn(&str) -> bool) {
-        let started = Instant::now();
-        loop {
-            let screen = self.screen();
-            if is_so(&screen) {
-                return;
-            }
-            assert!(started.elapsed() < PATIENCE, "waited in vain for {what}:\n{screen}");
-            sleep(Duration::from_millis(20));
-        }
-    }
-
-    /// The exit code of what ran.
-    fn code(&self) -> String {
-        wait_until("it ends", || self.run(&["display-message", "-p", "#{pane_dead}"]).trim() == "1");
-        self.run(&["display-message", "-p", "#{pane_dead_status}"]).trim().to_owned()
-    }
+/// The menu in a terminal.
+fn in_terminal(arguments: &[&str]) -> Terminal {
+    Terminal::start(Command::new(PROGRAM).arg("menu").args(arguments))
 }
 
-impl Drop for Tmux {
-    fn drop(&mut self) {
-        let socket = self.0.path().join("socket");
-        let _ = Command::new("tmux").arg("-S").arg(socket).arg("kill-server").output();
+/// Types a line, once the screen ends with this prompt.
+fn answer(terminal: &Terminal, prompt: &str, line: &str) {
+    key(terminal, prompt, line, "Enter");
+}
+
+/// The same with another key at the end.
+fn key(terminal: &Terminal, prompt: &str, line: &str, key: &str) {
+    terminal.wait_until(prompt, |screen| screen.trim_end().ends_with(prompt));
+    if !line.is_empty() {
+        terminal.type_text(line);
     }
+    terminal.press(&[key]);
 }
 
 #[test]
@@ -301,31 +250,29 @@ fn in_a_terminal_lines_are_edited_and_ctrl_c_goes_back_to_the_menu() {
     }
     let here = Here::new();
     let arguments: Vec<&str> = here.arguments.iter().map(String::as_str).collect();
-    let tmux = Tmux::start(&[&[PROGRAM, "menu"], &arguments[..]].concat());
-    tmux.key("Your address:", "xlice@example.com", "Home");
-    tmux.run(&["send-keys", "Delete"]);
-    tmux.run(&["send-keys", "-l", "a"]);
-    tmux.run(&["send-keys", "Enter"]);
-    tmux.answer("3 exit\n>", "1");
-    tmux.key("To:", "bob@example.com", "C-c");
+    let tmux = in_terminal(&arguments);
+    key(&tmux, "Your address:", "xlice@example.com", "Home");
+    tmux.press(&["Delete", "a", "Enter"]);
+    answer(&tmux, "3 exit\n>", "1");
+    key(&tmux, "To:", "bob@example.com", "C-c");
     tmux.wait_for("Nothing is sent.");
-    tmux.answer("3 exit\n>", "1");
-    tmux.answer("To:", "alice@example.com");
-    tmux.answer("Subject:", "from a terminal");
+    answer(&tmux, "3 exit\n>", "1");
+    answer(&tmux, "To:", "alice@example.com");
+    answer(&tmux, "Subject:", "from a terminal");
     // As if it were pasted, before anybody asks for it.
-    tmux.run(&["send-keys", "one", "Enter", "two", "Enter", ".", "Enter"]);
-    tmux.answer("Send? [Y/n]", "");
+    tmux.press(&["o", "n", "e", "Enter", "t", "w", "o", "Enter", ".", "Enter"]);
+    answer(&tmux, "Send? [Y/n]", "");
     tmux.wait_for("Sent to 1 recipient.");
     wait_for_mail(&here.data, 1);
-    tmux.answer("3 exit\n>", "2");
-    tmux.answer("Number, d number, or Enter:", "1");
+    answer(&tmux, "3 exit\n>", "2");
+    answer(&tmux, "Number, d number, or Enter:", "1");
     tmux.wait_for("Subject:  from a terminal\n\none\ntwo\n");
-    tmux.answer("Number, d number, or Enter:", "d 1");
-    tmux.answer("Remove it? [y/N]", "y");
+    answer(&tmux, "Number, d number, or Enter:", "d 1");
+    answer(&tmux, "Remove it? [y/N]", "y");
     tmux.wait_for("Removed 1.");
-    tmux.answer("Number, d number, or Enter:", "");
-    tmux.key("3 exit\n>", "", "C-d");
-    assert_eq!(tmux.code(), "0", "{}", tmux.screen());
+    answer(&tmux, "Number, d number, or Enter:", "");
+    key(&tmux, "3 exit\n>", "", "C-d");
+    assert_eq!(tmux.end(), 0);
     assert_eq!(delivered(&here.data).len(), 0);
     assert!(here.server.stop().success());
 }
@@ -337,11 +284,12 @@ fn in_a_terminal_a_password_is_not_shown() {
     }
     let (_root, _data, server, arguments) = there();
     let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
-    let tmux = Tmux::start(&[&[PROGRAM, "menu", "--user", "alice@example.com"], &arguments[..]].concat());
-    tmux.answer("Password:", PASSWORD);
-    tmux.answer("3 exit\n>", "3");
-    assert_eq!(tmux.code(), "0", "{}", tmux.screen());
-    assert!(!tmux.screen().contains(PASSWORD), "{}", tmux.screen());
+    let tmux = in_terminal(&[&["--user", "alice@example.com"], &arguments[..]].concat());
+    answer(&tmux, "Password:", PASSWORD);
+    let screen = tmux.wait_for("3 exit\n>");
+    assert!(!screen.contains(PASSWORD), "{screen}");
+    answer(&tmux, "3 exit\n>", "3");
+    assert_eq!(tmux.end(), 0);
     assert!(server.stop().success());
 }
 
