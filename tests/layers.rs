@@ -63,7 +63,15 @@ const OWNERS: &[(&str, &[&str])] = &[
     ("listenfd", &["cli/supervisor.rs"]),
     (
         "rustix",
-        &["cli/supervisor.rs", "disk.rs", "event_loop.rs", "machine.rs", "privileges.rs", "workers.rs"],
+        &[
+            "cli/password.rs",
+            "cli/supervisor.rs",
+            "disk.rs",
+            "event_loop.rs",
+            "machine.rs",
+            "privileges.rs",
+            "workers.rs",
+        ],
     ),
     ("sha2", &["mailbox/mod.rs", "net/tls/certificate.rs", "wire/sasl"]),
     ("nix", &["machine.rs", "privileges.rs"]),

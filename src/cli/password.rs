@@ -11,6 +11,7 @@ use std::sync::{Arc, OnceLock};
 
 use fastsmtp::limits::CREDENTIAL_MAX;
 use fastsmtp::smtp::Address;
+use rustix::termios::{LocalModes, OptionalActions, Termios, tcgetattr, tcsetattr};
 use signal_hook::consts::SIGINT;
 use signal_hook::flag::register_conditional_default;
 
@@ -82,9 +83,36 @@ pub fn typed(prompt: &str) -> io::Result<String> {
         is_deadly
     });
     is_deadly.store(false, Ordering::SeqCst);
+    let silence = Silence::begin();
     let typed = rpassword::prompt_password(prompt);
+    drop(silence);
     is_deadly.store(true, Ordering::SeqCst);
     typed
+}
+
+/// The terminal without echo, until it is dropped: rpassword asks first and ends the echo then, so that what is typed, or pasted, at
+/// once would be seen.
+struct Silence {
+    terminal: File,
+    before: Termios,
+}
+
+impl Silence {
+    /// None without a terminal.
+    fn begin() -> Option<Silence> {
+        let terminal = File::options().read(true).write(true).open("/dev/tty").ok()?;
+        let before = tcgetattr(&terminal).ok()?;
+        let mut silent = before.clone();
+        silent.local_modes.remove(LocalModes::ECHO);
+        tcsetattr(&terminal, OptionalActions::Now, &silent).ok()?;
+        Some(Silence { terminal, before })
+    }
+}
+
+impl Drop for Silence {
+    fn drop(&mut self) {
+        let _ = tcsetattr(&self.terminal, OptionalActions::Now, &self.before);
+    }
 }
 
 /// Whether SIGINT ends the process, once a password was asked for: always but while one is typed. rpassword raises it at
