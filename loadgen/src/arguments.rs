@@ -218,11 +218,11 @@ struct LoadArguments {
     #[arg(long, value_name = "N", default_value = "1", help_heading = "Messages")]
     rcpts: String,
 
-    /// The reverse-path; {n} is the message's number, {n%100} runs through 0 to 99; empty for the null one
+    /// The reverse-path; n in braces is the message's number, {n%100} runs through 0 to 99; empty for the null one
     #[arg(long, value_name = "ADDRESS", default_value = "loadgen@client.example", help_heading = "Messages")]
     from: String,
 
-    /// The recipients; {n} is a number that grows with each, {n%1000} runs through 0 to 999
+    /// The recipients; n in braces is a number that grows with each, {n%1000} runs through 0 to 999
     #[arg(long, value_name = "ADDRESS", default_value = "user@example.com", help_heading = "Messages")]
     to: String,
 

@@ -3,6 +3,7 @@
 
 mod common;
 
+use std::net::SocketAddr;
 use std::process::{Child, Command, Stdio};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -36,6 +37,20 @@ fn limited(rate: f64, latency: Duration) -> Script {
     });
     Script { pause_to_accept: pause, ..Script::default() }
 }
+
+/// Runs it again where the machine had no time for the generator, which says so; three times at the most.
+fn run_undisturbed(target: SocketAddr, arguments: &str) -> Ran {
+    let mut runs = (0..3).map(|_| run(target, arguments));
+    let mut last = runs.next().expect("there are three");
+    while last.code() == Some(INVALID)
+        && let Some(next) = runs.next()
+    {
+        last = next;
+    }
+    last
+}
+
+const INVALID: i32 = 11;
 
 fn p99_ms(ran: &Ran) -> f64 {
     ran.number("/phases/message/p99_us") / 1e3
@@ -84,7 +99,7 @@ fn an_objective_passes_or_fails_a_run() {
         [("p99<10s", 0), ("accept.p50<1ms", 10), ("errors<0.1%,rate>10", 0), ("rate>99999", 10)]
     {
         let arguments = format!("--conns 20 --rate 100 --duration 1s --warmup 100ms --slo {objective}");
-        let ran = run(target, &arguments);
+        let ran = run_undisturbed(target, &arguments);
         assert_eq!(ran.code(), Some(code), "{objective}: {}", ran.stderr);
         assert_eq!(ran.json()["objective"]["met"], code == 0);
     }
