@@ -77,7 +77,6 @@ impl Protocol {
     /// SMTP (RFC 5321) and its submission (RFC 6409).
     pub const SMTP: Protocol = Protocol { port: 25, user_port: 587, implicit_port: 465 };
     /// POP3 (RFC 1939, RFC 2595).
-    #[allow(dead_code, reason = "the commands that read from a server have it")]
     pub const POP3: Protocol = Protocol { port: 110, user_port: 110, implicit_port: 995 };
 }
 
